@@ -1,0 +1,280 @@
+"""Envoy's bootstrap and its file-based secrets, as values that are ready for JSON.
+
+Field by field from https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/api.
+"""
+
+from enum import Enum
+from typing import Any
+
+PORT = 1234
+"""Where clients connect."""
+HEALTH_PORT = 8081
+"""Where the kubelet asks for `HEALTH_PATH`, and nothing else is answered."""
+HEALTH_PATH = "/ready"
+ADMIN_PORT = 9901
+"""Envoy's admin interface, on the pod's loopback only."""
+
+SERVER_CERTIFICATES = "/certs/server"
+"""Mount of the Secret that clients meet: ca.pem, server.pem, server-key.pem."""
+UPSTREAM_CERTIFICATES = "/certs/upstream"
+"""Mount of the Secret that buildkitd meets: ca.pem, cert.pem, key.pem."""
+SDS = "/etc/envoy/sds"
+"""Mount of the ConfigMap with the `secret_documents`."""
+
+# gRPC's HTTP/2, and grpc-go refuses a server that doesn't say so.
+_ALPN = ["h2"]
+# BuildKit's build definitions may have 16 MiB; a held one waits in memory.
+_HELD_REQUEST_BYTES = 32 * 1024 * 1024
+_UNLIMITED = 2**32 - 1
+# Envoy waits a random part of this before each retry: half of it on average.
+_RETRY_SECONDS = 1.0
+
+
+class Protocol(str, Enum):
+    """What the gateway sees in a client's connection."""
+
+    HTTP2 = "http2"
+    """Requests: the gateway answers at once, and holds builds while no buildkitd is there."""
+    TCP = "tcp"
+    """Bytes: clients give up when buildkitd is not there for 20 seconds."""
+
+
+def bootstrap(
+    protocol: Protocol, upstream_host: str, upstream_port: int, hold: int
+) -> dict[str, Any]:
+    """A gateway that holds a build for *hold* seconds while buildkitd can't be reached."""
+    return {
+        # Envoy reads no certificate from a file without a name of its own.
+        "node": {"id": "gateway", "cluster": "gateway"},
+        "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
+        "static_resources": {
+            "listeners": [_client_listener(_CLIENT_FILTERS[protocol](hold)), _health_listener()],
+            "clusters": [_buildkitd(protocol, upstream_host, upstream_port)],
+        },
+    }
+
+
+def secret_documents(clients: list[str], upstream_host: str) -> dict[str, dict[str, Any]]:
+    """The files of the directory `SDS`, by name: certificates, and who is let in with which URI."""
+    documents = {
+        "server": _certificate(SERVER_CERTIFICATES, "server.pem", "server-key.pem"),
+        "clients": _validation(SERVER_CERTIFICATES, "URI", clients),
+        "gateway": _certificate(UPSTREAM_CERTIFICATES, "cert.pem", "key.pem"),
+        "buildkitd": _validation(UPSTREAM_CERTIFICATES, "DNS", [upstream_host]),
+    }
+    return {
+        f"{name}.json": {"resources": [{**_typed(_SECRET), "name": name, **document}]}
+        for name, document in documents.items()
+    }
+
+
+_TLS = "envoy.extensions.transport_sockets.tls.v3"
+_SECRET = f"{_TLS}.Secret"
+
+
+def _typed(message: str) -> dict[str, str]:
+    return {"@type": f"type.googleapis.com/{message}"}
+
+
+def _extension(name: str, message: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "typed_config": {**_typed(message), **fields}}
+
+
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _certificate(directory: str, chain: str, key: str) -> dict[str, Any]:
+    return {
+        "tls_certificate": {
+            "certificate_chain": {"filename": f"{directory}/{chain}"},
+            "private_key": {"filename": f"{directory}/{key}"},
+            "watched_directory": {"path": directory},
+        }
+    }
+
+
+def _validation(directory: str, san_type: str, names: list[str]) -> dict[str, Any]:
+    return {
+        "validation_context": {
+            "trusted_ca": {"filename": f"{directory}/ca.pem"},
+            "watched_directory": {"path": directory},
+            "match_typed_subject_alt_names": [
+                {"san_type": san_type, "matcher": {"exact": name}} for name in names
+            ],
+        }
+    }
+
+
+def _secret_file(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "sds_config": {
+            "resource_api_version": "V3",
+            "path_config_source": {
+                "path": f"{SDS}/{name}.json",
+                "watched_directory": {"path": SDS},
+            },
+        },
+    }
+
+
+def _tls(certificate: str, validation: str) -> dict[str, Any]:
+    return {
+        "alpn_protocols": _ALPN,
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificate_sds_secret_configs": [_secret_file(certificate)],
+        "validation_context_sds_secret_config": _secret_file(validation),
+    }
+
+
+def _client_listener(network_filter: dict[str, Any]) -> dict[str, Any]:
+    downstream_tls = _extension(
+        "envoy.transport_sockets.tls",
+        f"{_TLS}.DownstreamTlsContext",
+        require_client_certificate=True,
+        common_tls_context=_tls("server", "clients"),
+    )
+    return {
+        "name": "clients",
+        "address": _address("0.0.0.0", PORT),
+        "filter_chains": [{"transport_socket": downstream_tls, "filters": [network_filter]}],
+    }
+
+
+def _health_listener() -> dict[str, Any]:
+    health_check = _extension(
+        "envoy.filters.http.health_check",
+        "envoy.extensions.filters.http.health_check.v3.HealthCheck",
+        pass_through_mode=False,
+        headers=[{"name": ":path", "string_match": {"exact": HEALTH_PATH}}],
+    )
+    return {
+        "name": "health",
+        "address": _address("0.0.0.0", HEALTH_PORT),
+        "filter_chains": [{"filters": [_http("health", [health_check], [])]}],
+    }
+
+
+def _http(
+    name: str, filters: list[dict[str, Any]], virtual_hosts: list[dict[str, Any]], **fields: Any
+) -> dict[str, Any]:
+    router = _extension(
+        "envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router"
+    )
+    return _extension(
+        "envoy.filters.network.http_connection_manager",
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=name,
+        http_filters=[*filters, router],
+        route_config={"name": name, "virtual_hosts": virtual_hosts},
+        **fields,
+    )
+
+
+def _requests(hold: int) -> dict[str, Any]:
+    """HTTP/2: answers at once, and retries the connection behind it for *hold* seconds."""
+    route = {
+        "match": {"prefix": "/"},
+        "route": {
+            "cluster": "buildkitd",
+            "timeout": "0s",
+            "retry_policy": {
+                "retry_on": "connect-failure,refused-stream,reset-before-request",
+                "num_retries": _attempts(hold),
+                "retry_back_off": {"base_interval": "0.25s", "max_interval": f"{_RETRY_SECONDS}s"},
+            },
+        },
+    }
+    virtual_host = {
+        "name": "buildkitd",
+        "domains": ["*"],
+        "routes": [route],
+        "request_body_buffer_limit": _HELD_REQUEST_BYTES,
+    }
+    return _http(
+        "buildkit",
+        [],
+        [virtual_host],
+        codec_type="HTTP2",
+        # A build may be silent for hours.
+        stream_idle_timeout="0s",
+        request_timeout="0s",
+        # Keeps load balancers' idle timers away, and finds clients that are gone.
+        http2_protocol_options={"connection_keepalive": {"interval": "30s", "timeout": "10s"}},
+    )
+
+
+def _bytes(hold: int) -> dict[str, Any]:
+    """TCP: passes on what it gets, once it is connected."""
+    return _extension(
+        "envoy.filters.network.tcp_proxy",
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        stat_prefix="buildkit",
+        cluster="buildkitd",
+        idle_timeout="0s",
+        max_connect_attempts=_attempts(hold),
+        backoff_options={"base_interval": "0.25s", "max_interval": f"{_RETRY_SECONDS}s"},
+    )
+
+
+_CLIENT_FILTERS = {Protocol.HTTP2: _requests, Protocol.TCP: _bytes}
+
+
+def _attempts(hold: int) -> int:
+    return max(1, round(hold / (_RETRY_SECONDS / 2)))
+
+
+def _buildkitd(protocol: Protocol, host: str, port: int) -> dict[str, Any]:
+    """The Service in front of buildkitd.
+
+    Its ClusterIP is there while no pod is: a headless one would be no host at all, and no host is
+    refused at once instead of being held.
+    """
+    upstream_tls = _extension(
+        "envoy.transport_sockets.tls",
+        f"{_TLS}.UpstreamTlsContext",
+        sni=host,
+        common_tls_context=_tls("gateway", "buildkitd"),
+    )
+    return {
+        "name": "buildkitd",
+        "type": "STRICT_DNS",
+        "connect_timeout": "5s",
+        "load_assignment": {
+            "cluster_name": "buildkitd",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, port)}}]}],
+        },
+        "transport_socket": upstream_tls,
+        # Envoy's defaults are 1,024, and 3 retries: what is over them fails at once.
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": _UNLIMITED,
+                    "max_pending_requests": _UNLIMITED,
+                    "max_requests": _UNLIMITED,
+                    "max_retries": _UNLIMITED,
+                }
+            ]
+        },
+        # No HTTP/2 pings here: buildkitd closes on one oftener than every five minutes.
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 20, "keepalive_probes": 3}
+        },
+        **_UPSTREAM_OPTIONS[protocol],
+    }
+
+
+_UPSTREAM_OPTIONS: dict[Protocol, dict[str, Any]] = {
+    Protocol.HTTP2: {
+        # A build is many requests of one connection, and all must reach the same buildkitd.
+        "connection_pool_per_downstream_connection": True,
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                **_typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+    },
+    Protocol.TCP: {},
+}

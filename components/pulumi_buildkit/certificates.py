@@ -1,0 +1,217 @@
+"""A CA, a server's certificate and its clients' certificates, as Secrets and as outputs."""
+
+import base64
+import ipaddress
+from enum import Enum
+from typing import NotRequired, TypedDict, cast
+
+import pulumi
+import pulumi_kubernetes as k8s
+import pulumi_tls as tls
+
+from pulumi_buildkit._labels import labels
+
+
+class ServerSecretLayout(str, Enum):
+    """The keys under which a Secret holds the server's CA, certificate and key."""
+
+    DAEMON = "daemon"
+    """ca.pem, cert.pem, key.pem: what buildkitd mounts in upstream's Deployment."""
+    ENVOY = "envoy"
+    """ca.pem, server.pem, server-key.pem: what Envoy mounts."""
+
+
+_SERVER_KEYS = {
+    ServerSecretLayout.DAEMON: ("ca.pem", "cert.pem", "key.pem"),
+    ServerSecretLayout.ENVOY: ("ca.pem", "server.pem", "server-key.pem"),
+}
+_CLIENT_KEYS = ("ca.pem", "cert.pem", "key.pem")
+
+_ALGORITHM = "ECDSA"
+# The provider's own default is P224, which Go's TLS refuses.
+_CURVE = "P256"
+
+
+class ClientBundle(TypedDict):
+    """What a client presents and trusts, as PEM; the values are secret."""
+
+    ca: pulumi.Output[str]
+    cert: pulumi.Output[str]
+    key: pulumi.Output[str]
+
+
+class CertificatesArgs(TypedDict):
+    """Arguments of `Certificates`."""
+
+    namespace: pulumi.Input[str]
+    """Namespace of the Secrets."""
+    sans: pulumi.Input[list[pulumi.Input[str]]]
+    """Names and addresses that clients dial: the server certificate's subject alternative names."""
+    clients: list[str]
+    """A certificate is made for each of these names, with the URI of `client_uri` in it."""
+    server_secret_layout: NotRequired[ServerSecretLayout]
+    """Keys of the server's Secret, whose name is `NAME-LAYOUT-certs`. Default: daemon."""
+    validity_hours: NotRequired[int]
+    """How long server and client certificates are valid, in hours. Default: 8760 (a year)."""
+    early_renewal_hours: NotRequired[int]
+    """An update renews a certificate this many hours before it ends. Default: 720 (30 days)."""
+    ca_validity_hours: NotRequired[int]
+    """How long the CA is valid, in hours. Default: 87600 (ten years)."""
+
+
+def client_uri(client: str) -> str:
+    """The URI in the certificate of *client*, by which a server knows it."""
+    return f"spiffe://buildkit/client/{client}"
+
+
+def is_address(san: str) -> bool:
+    """Whether *san* is an IP address, and so no DNS name."""
+    try:
+        ipaddress.ip_address(san)
+    except ValueError:
+        return False
+    return True
+
+
+def _base64(pem: pulumi.Output[str]) -> pulumi.Output[str]:
+    return pem.apply(lambda text: base64.b64encode(text.encode()).decode())
+
+
+class Certificates(pulumi.ComponentResource):
+    """What upstream's create-certs.sh makes, with a certificate of its own for every client.
+
+    The Secrets have stable names and change in place, so that a renewal restarts nothing:
+    set `kubernetes:enableSecretMutable` in the stack's config, or the provider's option of that
+    name, or a renewal deletes each Secret before it makes it anew.
+    """
+
+    ca_pem: pulumi.Output[str]
+    """The CA's certificate."""
+    server_secret: pulumi.Output[str]
+    """Name of the Secret with the server's certificate."""
+    client_secrets: pulumi.Output[dict[str, str]]
+    """Name of each client's Secret (ca.pem, cert.pem, key.pem), by client."""
+    bundles: pulumi.Output[dict[str, ClientBundle]]
+    """Each client's PEM files, by client. Secret."""
+
+    def __init__(
+        self, name: str, args: CertificatesArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Make the certificates and their Secrets."""
+        super().__init__("buildkit:index:Certificates", name, {}, opts)
+        self._name = name
+        self._namespace = args["namespace"]
+        self._validity = int(args.get("validity_hours", 8760))
+        self._early_renewal = int(args.get("early_renewal_hours", 720))
+        layout = ServerSecretLayout(args.get("server_secret_layout", ServerSecretLayout.DAEMON))
+
+        self._ca_key = self._private_key(f"{name}-ca")
+        self._ca = self._authority(int(args.get("ca_validity_hours", 87600)))
+        self.ca_pem = self._ca.cert_pem
+
+        # The elements are resolved, too, which the type of from_input doesn't say.
+        sans = cast("pulumi.Output[list[str]]", pulumi.Output.from_input(args["sans"]))
+        server = self._issue(
+            f"{name}-server",
+            common_name=f"{name} server",
+            usage="server_auth",
+            dns_names=sans.apply(lambda names: [san for san in names if not is_address(san)]),
+            ip_addresses=sans.apply(lambda names: [san for san in names if is_address(san)]),
+        )
+        self.server_secret = self._secret(
+            f"{name}-{layout.value}-certs", _SERVER_KEYS[layout], server
+        )
+
+        clients = {client: self._client(client) for client in args["clients"]}
+        self.client_secrets = pulumi.Output.all(
+            **{
+                client: self._secret(f"{name}-{client}-certs", _CLIENT_KEYS, bundle)
+                for client, bundle in clients.items()
+            }
+        )
+        self.bundles = pulumi.Output.secret(clients)
+        self.register_outputs(
+            {
+                "caPem": self.ca_pem,
+                "serverSecret": self.server_secret,
+                "clientSecrets": self.client_secrets,
+                "bundles": self.bundles,
+            }
+        )
+
+    def _private_key(self, name: str) -> tls.PrivateKey:
+        return tls.PrivateKey(
+            f"{name}-key",
+            algorithm=_ALGORITHM,
+            ecdsa_curve=_CURVE,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _authority(self, validity_hours: int) -> tls.SelfSignedCert:
+        return tls.SelfSignedCert(
+            f"{self._name}-ca",
+            private_key_pem=self._ca_key.private_key_pem,
+            is_ca_certificate=True,
+            set_subject_key_id=True,
+            subject=tls.SelfSignedCertSubjectArgs(common_name=f"{self._name} CA"),
+            validity_period_hours=validity_hours,
+            early_renewal_hours=self._early_renewal,
+            allowed_uses=["cert_signing", "crl_signing", "digital_signature"],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _client(self, client: str) -> ClientBundle:
+        return self._issue(
+            f"{self._name}-{client}",
+            common_name=client,
+            usage="client_auth",
+            uris=[client_uri(client)],
+        )
+
+    def _issue(
+        self,
+        name: str,
+        common_name: str,
+        usage: str,
+        dns_names: pulumi.Input[list[str]] | None = None,
+        ip_addresses: pulumi.Input[list[str]] | None = None,
+        uris: list[str] | None = None,
+    ) -> ClientBundle:
+        child = pulumi.ResourceOptions(parent=self)
+        key = self._private_key(name)
+        request = tls.CertRequest(
+            f"{name}-request",
+            private_key_pem=key.private_key_pem,
+            subject=tls.CertRequestSubjectArgs(common_name=common_name),
+            dns_names=dns_names,
+            ip_addresses=ip_addresses,
+            uris=uris,
+            opts=child,
+        )
+        certificate = tls.LocallySignedCert(
+            name,
+            ca_cert_pem=self._ca.cert_pem,
+            ca_private_key_pem=self._ca_key.private_key_pem,
+            cert_request_pem=request.cert_request_pem,
+            validity_period_hours=self._validity,
+            early_renewal_hours=self._early_renewal,
+            set_subject_key_id=True,
+            allowed_uses=["digital_signature", usage],
+            opts=child,
+        )
+        return {"ca": self.ca_pem, "cert": certificate.cert_pem, "key": key.private_key_pem}
+
+    def _secret(
+        self, name: str, keys: tuple[str, str, str], bundle: ClientBundle
+    ) -> pulumi.Output[str]:
+        values = [_base64(pem) for pem in (bundle["ca"], bundle["cert"], bundle["key"])]
+        secret = k8s.core.v1.Secret(
+            name,
+            metadata=k8s.meta.v1.ObjectMetaArgs(
+                name=name, namespace=self._namespace, labels=labels(self._name, "certificates")
+            ),
+            type="Opaque",
+            data=dict(zip(keys, values, strict=True)),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return secret.metadata.name.apply(str)

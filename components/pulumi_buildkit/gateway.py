@@ -1,0 +1,277 @@
+"""Envoy with mTLS in front of buildkitd."""
+
+import json
+from enum import Enum
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from pulumi_buildkit import _envoy
+from pulumi_buildkit._envoy import Protocol
+from pulumi_buildkit._labels import labels, selector
+from pulumi_buildkit.certificates import client_uri
+from pulumi_buildkit.deployment import service_host
+
+ENVOY_IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
+"""The official Envoy of the version that the bootstrap is written for."""
+
+# The user `envoy` of the official image.
+_USER = 101
+
+
+class ServiceType(str, Enum):
+    """How the gateway's Service is exposed (https://kubernetes.io/docs/concepts/services-networking/service/)."""
+
+    CLUSTER_IP = "ClusterIP"
+    """Inside the cluster, and by `kubectl port-forward`."""
+    NODE_PORT = "NodePort"
+    """On a port of every node."""
+    LOAD_BALANCER = "LoadBalancer"
+    """By the cloud's load balancer."""
+
+
+class GatewayArgs(TypedDict):
+    """Arguments of `Gateway`."""
+
+    namespace: pulumi.Input[str]
+    """Namespace of everything in it."""
+    upstream_host: pulumi.Input[str]
+    """Name of buildkitd's ClusterIP Service, in its certificate too. Never a headless one."""
+    upstream_port: NotRequired[int]
+    """Port of that Service. Default: 1234."""
+    upstream_secret: pulumi.Input[str]
+    """Secret with buildkitd's ca.pem, and the cert.pem and key.pem that the gateway shows it."""
+    server_secret: pulumi.Input[str]
+    """Secret with the clients' ca.pem, and the server.pem and server-key.pem shown to them."""
+    clients: list[str]
+    """Names of the clients that may connect; one that is taken away is refused."""
+    protocol: NotRequired[Protocol]
+    """What it sees in a client's connection. Default: http2."""
+    hold: NotRequired[int]
+    """How long a build waits for a buildkitd to be ready, in seconds. Default: 600."""
+    host: NotRequired[pulumi.Input[str]]
+    """Name or address that clients dial. Default: the Service's name in the cluster's DNS."""
+    port: NotRequired[int]
+    """Port of its Service. Default: 1234."""
+    service_type: NotRequired[ServiceType]
+    """How its Service is exposed. Default: ClusterIP."""
+    node_port: NotRequired[int | None]
+    """Port on the nodes, with NodePort. Default: one that Kubernetes chooses."""
+    image: NotRequired[pulumi.Input[str]]
+    """Envoy's image. Default: `ENVOY_IMAGE`."""
+    replicas: NotRequired[int]
+    """Number of gateway pods. Default: 2."""
+
+
+class Gateway(pulumi.ComponentResource):
+    """Lets named clients in, holds their builds while buildkitd is away, passes them on by mTLS.
+
+    Certificates and the list of clients change under a running Envoy (files that it watches);
+    everything else rolls its pods.
+    """
+
+    endpoint: pulumi.Output[str]
+    """What clients dial, `host:port`."""
+
+    def __init__(
+        self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Make the configuration, the Deployment, its disruption budget and the Service."""
+        super().__init__("buildkit:index:Gateway", name, {}, opts)
+        if not args["clients"]:
+            # Envoy takes an empty list of names for "any name".
+            raise ValueError(f"{name}: clients: the list is empty; name at least one client")
+        self._name = name
+        self._args = args
+        self._deployment(self._bootstrap(), self._secret_documents())
+        self._disruption_budget()
+        self.endpoint = self._endpoint(self._service())
+        self.register_outputs({"endpoint": self.endpoint})
+
+    def _bootstrap(self) -> k8s.core.v1.ConfigMap:
+        args = self._args
+        config = pulumi.Output.from_input(args["upstream_host"]).apply(
+            lambda host: _json(
+                _envoy.bootstrap(
+                    Protocol(args.get("protocol", Protocol.HTTP2)),
+                    host,
+                    int(args.get("upstream_port", 1234)),
+                    int(args.get("hold", 600)),
+                )
+            )
+        )
+        # Auto-named: a change is a new ConfigMap, and so rolls the pods.
+        return k8s.core.v1.ConfigMap(
+            f"{self._name}-bootstrap",
+            metadata=self._metadata(None),
+            data={"envoy.json": config},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _secret_documents(self) -> k8s.core.v1.ConfigMap:
+        uris = [client_uri(client) for client in self._args["clients"]]
+        documents = pulumi.Output.from_input(self._args["upstream_host"]).apply(
+            lambda host: {
+                file: _json(document)
+                for file, document in _envoy.secret_documents(uris, host).items()
+            }
+        )
+        name = f"{self._name}-sds"
+        # A stable name: a change reaches the running Envoy.
+        return k8s.core.v1.ConfigMap(
+            name,
+            metadata=self._metadata(name),
+            data=documents,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _deployment(
+        self, bootstrap: k8s.core.v1.ConfigMap, documents: k8s.core.v1.ConfigMap
+    ) -> k8s.apps.v1.Deployment:
+        return k8s.apps.v1.Deployment(
+            self._name,
+            metadata=self._metadata(self._name),
+            spec=k8s.apps.v1.DeploymentSpecArgs(
+                replicas=int(self._args.get("replicas", 2)),
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self._name)),
+                strategy=k8s.apps.v1.DeploymentStrategyArgs(
+                    type="RollingUpdate",
+                    rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(
+                        max_surge=1, max_unavailable=0
+                    ),
+                ),
+                template=k8s.core.v1.PodTemplateSpecArgs(
+                    metadata=k8s.meta.v1.ObjectMetaArgs(labels=labels(self._name, "gateway")),
+                    spec=self._pod(bootstrap, documents),
+                ),
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _pod(
+        self, bootstrap: k8s.core.v1.ConfigMap, documents: k8s.core.v1.ConfigMap
+    ) -> k8s.core.v1.PodSpecArgs:
+        args = self._args
+        return k8s.core.v1.PodSpecArgs(
+            automount_service_account_token=False,
+            security_context=k8s.core.v1.PodSecurityContextArgs(
+                run_as_non_root=True,
+                run_as_user=_USER,
+                run_as_group=_USER,
+                fs_group=_USER,
+                seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="RuntimeDefault"),
+            ),
+            containers=[_container(args.get("image", ENVOY_IMAGE))],
+            volumes=[
+                _config_volume("bootstrap", bootstrap),
+                _config_volume("sds", documents),
+                _secret_volume("server", args["server_secret"]),
+                _secret_volume("upstream", args["upstream_secret"]),
+            ],
+        )
+
+    def _disruption_budget(self) -> k8s.policy.v1.PodDisruptionBudget:
+        return k8s.policy.v1.PodDisruptionBudget(
+            self._name,
+            metadata=self._metadata(self._name),
+            spec=k8s.policy.v1.PodDisruptionBudgetSpecArgs(
+                max_unavailable=1,
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self._name)),
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _service(self) -> k8s.core.v1.Service:
+        args = self._args
+        node_port = args.get("node_port")
+        return k8s.core.v1.Service(
+            self._name,
+            metadata=self._metadata(self._name),
+            spec=k8s.core.v1.ServiceSpecArgs(
+                type=ServiceType(args.get("service_type", ServiceType.CLUSTER_IP)).value,
+                selector=selector(self._name),
+                ports=[
+                    k8s.core.v1.ServicePortArgs(
+                        port=int(args.get("port", 1234)),
+                        target_port="clients",
+                        node_port=None if node_port is None else int(node_port),
+                    )
+                ],
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _endpoint(self, service: k8s.core.v1.Service) -> pulumi.Output[str]:
+        args = self._args
+        host = args.get("host", service_host(self._name, args["namespace"]))
+        exposed = ServiceType(args.get("service_type", ServiceType.CLUSTER_IP))
+        port = service.spec.ports[0].apply(
+            lambda port: port.node_port if exposed is ServiceType.NODE_PORT else port.port
+        )
+        return pulumi.Output.format("{0}:{1}", host, port.apply(int))
+
+    def _metadata(self, name: str | None) -> k8s.meta.v1.ObjectMetaArgs:
+        return k8s.meta.v1.ObjectMetaArgs(
+            name=name,
+            namespace=self._args["namespace"],
+            labels=labels(self._name, "gateway"),
+        )
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _container(image: pulumi.Input[str]) -> k8s.core.v1.ContainerArgs:
+    return k8s.core.v1.ContainerArgs(
+        name="envoy",
+        image=image,
+        command=["envoy"],
+        args=["--config-path", "/etc/envoy/bootstrap/envoy.json", "--disable-hot-restart"],
+        ports=[
+            k8s.core.v1.ContainerPortArgs(name="clients", container_port=_envoy.PORT),
+            k8s.core.v1.ContainerPortArgs(name="health", container_port=_envoy.HEALTH_PORT),
+        ],
+        security_context=k8s.core.v1.SecurityContextArgs(
+            allow_privilege_escalation=False,
+            read_only_root_filesystem=True,
+            capabilities=k8s.core.v1.CapabilitiesArgs(drop=["ALL"]),
+        ),
+        startup_probe=_probe(period=1, failures=60),
+        readiness_probe=_probe(period=5, failures=2),
+        liveness_probe=_probe(period=30, failures=3),
+        volume_mounts=[
+            _mount("bootstrap", "/etc/envoy/bootstrap"),
+            _mount("sds", _envoy.SDS),
+            _mount("server", _envoy.SERVER_CERTIFICATES),
+            _mount("upstream", _envoy.UPSTREAM_CERTIFICATES),
+        ],
+    )
+
+
+def _probe(period: int, failures: int) -> k8s.core.v1.ProbeArgs:
+    return k8s.core.v1.ProbeArgs(
+        http_get=k8s.core.v1.HTTPGetActionArgs(path=_envoy.HEALTH_PATH, port="health"),
+        period_seconds=period,
+        timeout_seconds=5,
+        failure_threshold=failures,
+    )
+
+
+def _mount(name: str, path: str) -> k8s.core.v1.VolumeMountArgs:
+    return k8s.core.v1.VolumeMountArgs(name=name, mount_path=path, read_only=True)
+
+
+def _config_volume(name: str, config_map: k8s.core.v1.ConfigMap) -> k8s.core.v1.VolumeArgs:
+    return k8s.core.v1.VolumeArgs(
+        name=name,
+        config_map=k8s.core.v1.ConfigMapVolumeSourceArgs(name=config_map.metadata.name.apply(str)),
+    )
+
+
+def _secret_volume(name: str, secret: pulumi.Input[str]) -> k8s.core.v1.VolumeArgs:
+    return k8s.core.v1.VolumeArgs(
+        name=name,
+        secret=k8s.core.v1.SecretVolumeSourceArgs(secret_name=secret, default_mode=0o440),
+    )

@@ -1,0 +1,87 @@
+"""The security variants of BuildKit, and all that differs between them."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import pulumi_kubernetes as k8s
+
+
+class Security(str, Enum):
+    """How much of the node buildkitd may touch."""
+
+    ROOTLESS = "rootless"
+    """As user 1000 in a user namespace of RootlessKit's: no root on the node."""
+    PRIVILEGED = "privileged"
+    """As root on the node, with every capability."""
+    USERNS = "userns"
+    """As root in a user namespace of the kubelet's: Kubernetes 1.33 or newer."""
+
+
+_IMAGE = "docker.io/moby/buildkit:v0.33.1"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What one security variant means for a pod, from the *.VARIANT.yaml of upstream's examples."""
+
+    image: str
+    """The official image."""
+    buildkitd_args: tuple[str, ...]
+    """Arguments that only this variant needs."""
+    socket: str
+    """The Unix socket that buildctl in the pod uses."""
+    data_directory: str
+    """Where buildkitd keeps its cache; a volume is mounted there."""
+    security_context: k8s.core.v1.SecurityContextArgs
+    """Of buildkitd's container."""
+    pod_security_context: k8s.core.v1.PodSecurityContextArgs
+    """Of its pod: what makes mounted Secrets readable for buildkitd, and for nobody else."""
+    host_users: bool | None
+    """`False` gives the pod a user namespace; `None` leaves the field out."""
+
+
+_ROOT = k8s.core.v1.PodSecurityContextArgs()
+
+VARIANTS = {
+    Security.ROOTLESS: Variant(
+        image=f"{_IMAGE}-rootless",
+        # Without a process sandbox no /proc has to be mounted, which a pod may not.
+        buildkitd_args=("--oci-worker-no-process-sandbox",),
+        socket="unix:///run/user/1000/buildkit/buildkitd.sock",
+        data_directory="/home/user/.local/share/buildkit",
+        security_context=k8s.core.v1.SecurityContextArgs(
+            seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="Unconfined"),
+            app_armor_profile=k8s.core.v1.AppArmorProfileArgs(type="Unconfined"),
+            run_as_user=1000,
+            run_as_group=1000,
+        ),
+        pod_security_context=k8s.core.v1.PodSecurityContextArgs(
+            fs_group=1000, fs_group_change_policy="OnRootMismatch"
+        ),
+        host_users=None,
+    ),
+    Security.PRIVILEGED: Variant(
+        image=_IMAGE,
+        buildkitd_args=(),
+        socket="unix:///run/buildkit/buildkitd.sock",
+        data_directory="/var/lib/buildkit",
+        security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
+        pod_security_context=_ROOT,
+        host_users=None,
+    ),
+    Security.USERNS: Variant(
+        image=_IMAGE,
+        buildkitd_args=(),
+        socket="unix:///run/buildkit/buildkitd.sock",
+        data_directory="/var/lib/buildkit",
+        # Privileged towards its own user namespace only.
+        security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
+        pod_security_context=_ROOT,
+        host_users=False,
+    ),
+}
+
+
+def default_image(security: Security) -> str:
+    """The official image of BuildKit for this *security* variant."""
+    return VARIANTS[security].image
