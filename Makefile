@@ -1,0 +1,55 @@
+# What people do with the project. Each target says what it is in one line: `make help`.
+PYTHON := .venv/bin/python
+LAB := $(PYTHON) -m lab
+FAST := tests/unit tests/contract tests/golden
+CLIENT ?= dev
+DIR ?= certs
+
+.PHONY: help
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: up
+up: machine python ## start a one-node Kubernetes (or take $KUBECONFIG), run the dev stack, build an image
+	@$(LAB) up
+
+.PHONY: down
+down: python ## destroy the stack, stop the node, leave the machine as it was
+	@$(LAB) down $(CLUSTER)
+
+.PHONY: env
+env: python ## print shell exports: eval "$$(make -s env)"
+	@$(LAB) env
+
+.PHONY: client-certs
+client-certs: python ## write ca.pem, cert.pem, key.pem: make client-certs CLIENT=dev DIR=certs
+	@$(LAB) client-certs $(CLIENT) $(DIR)
+
+.PHONY: test
+test: machine check ## prove the project: lint, types, and every test, on the real cluster
+	@$(PYTHON) -m pytest --durations=15
+
+.PHONY: test-fast
+test-fast: check ## all that needs no lab
+	@$(PYTHON) -m pytest -n 2 $(FAST)
+
+.PHONY: check
+check: python ## lint and types
+	@$(PYTHON) -m ruff check --quiet . && $(PYTHON) -m ruff format --quiet --check .
+	@$(PYTHON) -m pyright
+
+.PHONY: docs
+docs: python ## make the reference pages from the code
+	@$(PYTHON) -m docs.generate
+
+.PHONY: measure
+measure: machine python ## record how long these take in docs/measurements.md; with COLD=1 a build from nothing too
+	@$(PYTHON) -m lab.measure $(if $(COLD),--cold)
+
+.PHONY: machine
+machine:
+	@python3 -m lab.preflight
+
+.PHONY: python
+python:
+	@python3 -m lab.bootstrap

@@ -1,0 +1,173 @@
+"""What `make up`, `down`, `env` and `client-certs` do."""
+
+import argparse
+import contextlib
+import shlex
+import socket
+import sys
+import time
+import urllib.parse
+from pathlib import Path
+
+import yaml
+
+from lab import LabError, build, client, first_build, lifecycle, owner
+from lab.engine import Engine, Stack
+from lab.lifecycle import kubeconfig_of_another_cluster
+from lab.paths import REPO
+
+# Pulumi's state for a cluster that is not the lab's: it must outlive the lab.
+_OTHER_STATE = REPO / ".state"
+
+
+def up() -> None:
+    """Run the dev stack, on the lab's node or on the cluster of KUBECONFIG, and build an image."""
+    other = kubeconfig_of_another_cluster()
+    if other:
+        _up_elsewhere(other)
+    else:
+        with owner.lock("make up"):
+            _up_here()
+
+
+def _up_here() -> None:
+    started = time.monotonic()
+    lab = lifecycle.start()
+    print(lab.engine)
+    stack = lab.stack()
+    stack.up()
+    outputs = stack.outputs()
+    image = first_build.here(outputs, lab.node.at.tools)
+    print(_summary(outputs, f"{image} was built, pushed and read back", started))
+
+
+def _up_elsewhere(kubeconfig: Path) -> None:
+    started = time.monotonic()
+    context = _reach(kubeconfig)
+    print(f"the cluster is {context}, from KUBECONFIG")
+    stack = _stack_elsewhere(kubeconfig)
+    stack.up()
+    outputs = stack.outputs()
+    first_build.elsewhere(outputs, build.tools(), kubeconfig)
+    print(_summary(outputs, f"an image was built in {context} and fetched", started))
+
+
+def down(cluster: str | None) -> None:
+    """Destroy the dev stack; here also stop the node, elsewhere only when *cluster* is named."""
+    other = kubeconfig_of_another_cluster()
+    if other:
+        context = _reach(other)
+        if cluster != context:
+            raise LabError(
+                f"KUBECONFIG names the cluster {context}, which is not the lab's: to destroy the "
+                f"stack there say make down CLUSTER={context}; for the lab, unset KUBECONFIG"
+            )
+        _stack_elsewhere(other).destroy()
+        return
+    with owner.lock("make down"):
+        owner.refuse_foreign()
+        lab = lifecycle.running()
+        if lab:
+            with contextlib.suppress(LabError):
+                lab.stack().destroy()
+        lifecycle.stop()
+
+
+def env() -> None:
+    """Print exports for a shell that knows the lab."""
+    lab = _running()
+    exports = {**lab.engine.environment, "KUBECONFIG": str(lab.node.kubeconfig)}
+    for name, value in exports.items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+def client_certs(name: str, directory: Path) -> None:
+    """Write a client's certificate files."""
+    other = kubeconfig_of_another_cluster()
+    stack = _stack_elsewhere(other) if other else _running().stack()
+    client.write_certificates(stack.outputs(), name, directory)
+    print(f"{directory} has ca.pem, cert.pem and key.pem of the client {name}")
+
+
+def _running() -> lifecycle.Lab:
+    lab = lifecycle.running()
+    if lab is None:
+        raise LabError("no lab of this checkout is running; start it with make up")
+    return lab
+
+
+def _stack_elsewhere(kubeconfig: Path) -> Stack:
+    return Stack(Engine(build.tools(), _OTHER_STATE), "dev", kubeconfig=kubeconfig)
+
+
+def _reach(kubeconfig: Path) -> str:
+    """The name of a kubeconfig's current context, when its server answers."""
+    try:
+        config = yaml.safe_load(kubeconfig.read_text())
+        context = next(c for c in config["contexts"] if c["name"] == config["current-context"])
+        name = context["context"]["cluster"]
+        cluster = next(c for c in config["clusters"] if c["name"] == name)
+        server = urllib.parse.urlsplit(cluster["cluster"]["server"])
+    except (OSError, LookupError, StopIteration, TypeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split()) or "none is named"
+        raise LabError(
+            f"KUBECONFIG={kubeconfig} is no kubeconfig with a current context ({reason}); "
+            "mend it, or unset KUBECONFIG to use the lab's own node"
+        ) from None
+    try:
+        port = server.port or (443 if server.scheme == "https" else 80)
+        socket.create_connection((server.hostname, port), timeout=10).close()
+    except OSError as error:
+        raise LabError(
+            f"KUBECONFIG={kubeconfig}: {config['current-context']} at {server.netloc} can't be "
+            f"reached ({error}); start it, or unset KUBECONFIG to use the lab's own node"
+        ) from None
+    return str(config["current-context"])
+
+
+def _summary(outputs: dict[str, str], done: str, started: float) -> str:
+    return f"""
+{done}, {time.monotonic() - started:.0f} s after the start.
+
+  endpoint   {outputs["endpoint"]}
+  namespace  {outputs["namespace"]}
+
+Build here from any directory with a Dockerfile:
+
+  make client-certs CLIENT=dev DIR=certs
+  {outputs["buildx_command"]}
+  {outputs["buildctl_command"]}
+
+Try next:
+
+  eval "$(make -s env)"    kubectl, pulumi, buildctl and docker-buildx for this installation
+  kubectl --namespace {outputs["namespace"]} get pods
+  make test                everything that proves the project
+  make down                leaves the machine as it was
+"""
+
+
+def main() -> None:
+    """Run one command; what a user can mend is said in one line each."""
+    parser = argparse.ArgumentParser(prog="python -m lab")
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("up").set_defaults(run=lambda _: up())
+    downs = commands.add_parser("down")
+    downs.add_argument("cluster", nargs="?")
+    downs.set_defaults(run=lambda given: down(given.cluster))
+    commands.add_parser("env").set_defaults(run=lambda _: env())
+    certs = commands.add_parser("client-certs")
+    certs.add_argument("client")
+    certs.add_argument("directory", type=Path)
+    certs.set_defaults(run=lambda given: client_certs(given.client, given.directory))
+    given = parser.parse_args()
+    try:
+        given.run(given)
+    except LabError as error:
+        sys.exit("\n".join(f"lab: {line}" for line in str(error).splitlines()))
+    except KeyboardInterrupt:
+        sys.exit("lab: interrupted; the next make up or make down goes on from here")
+
+
+if __name__ == "__main__":
+    main()

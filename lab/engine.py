@@ -1,0 +1,213 @@
+"""The Pulumi that runs the program: the official one where it can be had, else the lab's own.
+
+The official one is the CLI with its language host, and it installs the provider plugins by itself.
+The lab's own is the CLI built from its Go module, the Automation API in place of the language
+host, and `lab.providers` in place of the plugins.
+"""
+
+import importlib.metadata
+import os
+import runpy
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pulumi import automation
+
+from lab import LabError, progress, providers
+from lab.paths import CACHE, REPO
+
+PROJECT = "buildkit"
+_LANGUAGE_HOST = "pulumi-language-python"
+_DOWNLOADS = "get.pulumi.com"
+_Result = TypeVar("_Result")
+
+
+class StackError(LabError):
+    """A Pulumi operation that failed, with all that it printed."""
+
+    def __init__(self, line: str, output: str) -> None:
+        super().__init__(line)
+        self.output = output
+
+
+class Engine:
+    """A Pulumi CLI, its plugins, and a directory for its state."""
+
+    def __init__(self, tools: Path, state: Path) -> None:
+        """Find the official Pulumi, or set the lab's own up in *state*."""
+        self.state = state
+        self.official = _official_cli()
+        state.mkdir(parents=True, exist_ok=True)
+        passphrase = state / "passphrase"
+        if not passphrase.exists():
+            passphrase.touch(mode=0o600)
+            passphrase.write_text(secrets.token_urlsafe())
+        self.environment = {
+            "PULUMI_BACKEND_URL": f"file://{state}",
+            "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+        path = (self.official or self._own_plugins(), tools, os.environ["PATH"])
+        # The Automation API looks for the CLI on this process's own PATH.
+        os.environ["PATH"] = self.environment["PATH"] = os.pathsep.join(map(str, path))
+
+    def _own_plugins(self) -> Path:
+        plugins = self.state / "plugins"
+        providers.install(plugins, sys.executable)
+        self.environment["PULUMI_HOME"] = str(self.state / "home")
+        return plugins
+
+    def __str__(self) -> str:
+        """What runs the program, in one line."""
+        version = importlib.metadata.version("pulumi")
+        if self.official:
+            return f"Pulumi: the official CLI, language host and plugins, from {self.official}"
+        return (
+            f"Pulumi: the lab's own (CLI {version} from its Go module, inline program, "
+            "plugins of lab/providers)"
+        )
+
+
+def _official_cli() -> Path | None:
+    """The directory of a CLI with its language host: on the PATH, or installed if it can be."""
+    host = shutil.which(_LANGUAGE_HOST)
+    if host:
+        return Path(host).parent
+    installed = CACHE / "pulumi" / "bin"
+    if not (installed / _LANGUAGE_HOST).exists() and _resolves(_DOWNLOADS):
+        with progress.step("Pulumi's official CLI"):
+            automation.PulumiCommand.install(root=str(installed.parent))
+    return installed if (installed / _LANGUAGE_HOST).exists() else None
+
+
+def _resolves(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, 443))
+    except OSError:
+        return False
+
+
+class Stack:
+    """One stack of the program, in a project directory that Pulumi may write to.
+
+    Pulumi writes to a stack's file, and the checkout's must not change: the directory has a copy
+    of it, with the *overrides* merged in, and links to everything else.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        overrides: Mapping[str, Any] | None = None,
+        kubeconfig: Path | None = None,
+    ) -> None:
+        """Take the configuration of Pulumi.dev.yaml with *overrides* by key."""
+        self._engine = engine
+        self.name = name
+        self.directory = engine.state / "projects" / name
+        self._environment = dict(engine.environment)
+        if kubeconfig:
+            self._environment["KUBECONFIG"] = str(kubeconfig)
+        self.configure(overrides or {})
+
+    def configure(self, overrides: Mapping[str, Any]) -> None:
+        """Write the project directory; what Pulumi added to the stack's file is kept."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for file in ("__main__.py", "settings.py", "components", ".venv"):
+            link = self.directory / file
+            if not link.is_symlink():
+                link.symlink_to(REPO / file)
+        shutil.copyfile(REPO / "Pulumi.yaml", self.directory / "Pulumi.yaml")
+        stack_file = self.directory / f"Pulumi.{self.name}.yaml"
+        kept = yaml.safe_load(stack_file.read_text()) if stack_file.exists() else {}
+        dev = yaml.safe_load((REPO / "Pulumi.dev.yaml").read_text())
+        config = merge(dev["config"], overrides)
+        stack_file.write_text(yaml.safe_dump({**kept, "config": config}, sort_keys=False))
+
+    def up(self) -> automation.UpResult:
+        """Create or update what the configuration says."""
+        return self._run("up", lambda stack, say: stack.up(on_output=say, on_error=say))
+
+    def preview(self, **options: Any) -> automation.PreviewResult:
+        """Say what `up` would do."""
+        return self._run(
+            "preview", lambda stack, say: stack.preview(on_output=say, on_error=say, **options)
+        )
+
+    def refresh(self) -> automation.RefreshResult:
+        """Bring the state in line with the cluster."""
+        return self._run("refresh", lambda stack, say: stack.refresh(on_output=say, on_error=say))
+
+    def destroy(self) -> automation.DestroyResult:
+        """Delete everything, and the stack."""
+        return self._run(
+            "destroy", lambda stack, say: stack.destroy(on_output=say, on_error=say, remove=True)
+        )
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs, secrets in the clear."""
+        return {name: output.value for name, output in self._select().outputs().items()}
+
+    def _run(
+        self, verb: str, operation: Callable[[automation.Stack, Callable[[str], Any]], _Result]
+    ) -> _Result:
+        said: list[str] = []
+
+        def say(line: str) -> None:
+            said.append(line)
+            print(line.rstrip("\n"), flush=True)
+
+        with progress.step(f"pulumi {verb} of the stack {self.name}"):
+            try:
+                return operation(self._select(), say)
+            except automation.CommandError as error:
+                output = "\n".join(said) or str(error)
+                line = f"pulumi {verb} of the stack {self.name} failed; why is said above"
+                raise StackError(line, output) from None
+
+    def _select(self) -> automation.Stack:
+        options = automation.LocalWorkspaceOptions(
+            work_dir=str(self.directory), env_vars=self._environment
+        )
+        if self._engine.official:
+            return automation.create_or_select_stack(
+                self.name, work_dir=str(self.directory), opts=options
+            )
+        return automation.create_or_select_stack(
+            self.name, project_name=PROJECT, program=self._program, opts=options
+        )
+
+    def _program(self) -> None:
+        """Run the program in this process, as the language host would in one of its own."""
+        sys.path.insert(0, str(self.directory))
+        try:
+            runpy.run_path(str(self.directory / "__main__.py"), run_name="__main__")
+        finally:
+            sys.path.remove(str(self.directory))
+
+
+def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """*base* with *overrides* laid over it, map by map."""
+    merged = dict(base)
+    for key, value in overrides.items():
+        both_maps = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both_maps else value
+    return merged
+
+
+def run_cli(engine: Engine, *arguments: str) -> str:
+    """What the Pulumi CLI prints."""
+    return subprocess.run(
+        ["pulumi", *arguments],
+        env={**os.environ, **engine.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout

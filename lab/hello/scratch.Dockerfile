@@ -1,0 +1,4 @@
+# Needs no registry: for a cluster of which nothing is known.
+FROM scratch
+COPY buildctl /
+RUN ["/buildctl", "--version"]

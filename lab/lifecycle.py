@@ -1,0 +1,83 @@
+"""The lab as a whole: node, what runs on it, and a Pulumi for it; started and stopped."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import build, cluster, debian, image_store, node, owner, preflight
+from lab.engine import Engine, Stack
+from lab.network import ADDRESS, REGISTRY
+from lab.paths import STATE
+
+BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
+NODE_PORT = 31234
+# Where the dev stack differs here: clients dial the node, and images come from its registry.
+OVERRIDES: dict[str, Any] = {
+    "buildkit:gateway": {"host": ADDRESS, "service": "NodePort", "nodePort": NODE_PORT},
+    "buildkit:registries": {
+        "docker.io": {"mirrors": [REGISTRY]},
+        REGISTRY: {"http": True},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab that runs."""
+
+    node: node.Node
+    engine: Engine
+
+    def stack(self, name: str = "dev", overrides: dict[str, Any] | None = None) -> Stack:
+        """A stack of the program on the lab's node; *overrides* replace the lab's own."""
+        return Stack(
+            self.engine,
+            name,
+            OVERRIDES if overrides is None else overrides,
+            kubeconfig=self.node.kubeconfig,
+        )
+
+
+def kubeconfig_of_another_cluster() -> Path | None:
+    """The KUBECONFIG of the environment, if it is not the lab's."""
+    given = os.environ.get("KUBECONFIG")
+    return Path(given) if given and Path(given) != STATE / "kubeconfig" else None
+
+
+def start() -> Lab:
+    """Build what is missing and have the node running, with all that belongs to it."""
+    preflight.machine(node=True)
+    debian.install({*node.DEBIAN_PACKAGES, *build.DEBIAN_PACKAGES, *image_store.DEBIAN_PACKAGES})
+    tools = build.tools()
+    images = image_store.images(tools)
+    if owner.is_foreign():
+        owner.announce_takeover()
+        node.Node(tools, images).stop()
+    owner.claim()
+    lab = Lab(node.Node(tools, images), Engine(tools, STATE / "pulumi"))
+    lab.node.start()
+    cluster.install(lab.node)
+    _publish_base_image(lab.node)
+    return lab
+
+
+def running() -> Lab | None:
+    """The lab of this checkout, if it runs."""
+    if owner.current() is None or owner.is_foreign():
+        return None
+    tools = build.tools()
+    lab = Lab(node.Node(tools, {}), Engine(tools, STATE / "pulumi"))
+    return lab if lab.node.is_running() else None
+
+
+def stop() -> None:
+    """Leave the machine as it was, whatever is left of the lab."""
+    node.Node(build.tools(), {}).stop()
+
+
+def _publish_base_image(lab_node: node.Node) -> None:
+    """Put the image that builds start from into the registry, which stands in for Docker Hub."""
+    published = BASE_IMAGE.replace("docker.io", REGISTRY)
+    lab_node.ctr("images", "tag", "--force", BASE_IMAGE, published)
+    lab_node.ctr("images", "push", "--plain-http", published)

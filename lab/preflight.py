@@ -1,0 +1,82 @@
+"""What the machine must be able to do, asked before anything is built or started.
+
+Runs on any Python 3.11 without further packages, since it comes before they are installed.
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab import LabError
+from lab.paths import CACHE, STATE
+
+GO = (1, 26)
+COLD_GIGABYTES = 25
+WARM_GIGABYTES = 5
+
+
+def machine(node: bool) -> None:
+    """Refuse a machine that can't run the lab; with *node*, the Kubernetes node too.
+
+    Raises:
+        LabError: one line for each reason, all of them at once.
+    """
+    problems = [*_go(), *_disk(CACHE)]
+    if node:
+        problems = [*_linux(), *_root(), *problems, *_disk(STATE)]
+    if problems:
+        raise LabError("\n".join(dict.fromkeys(problems)))
+
+
+def _linux() -> Iterator[str]:
+    if platform.system() != "Linux":
+        yield (
+            f"this is {platform.system()}: the lab's node needs Linux; set KUBECONFIG to use "
+            "a cluster that you have"
+        )
+
+
+def _root() -> Iterator[str]:
+    if os.geteuid() != 0:
+        yield (
+            f"user {os.geteuid()} is not root, which a network namespace and a kubelet need: "
+            "run it as root, or set KUBECONFIG to use a cluster that you have"
+        )
+
+
+def _go() -> Iterator[str]:
+    wanted = ".".join(str(part) for part in GO)
+    go = shutil.which("go")
+    if go is None:
+        yield f"go is not on the PATH: install Go {wanted} or newer"
+        return
+    answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True).stdout.strip()
+    version = re.match(r"go(\d+)\.(\d+)", answer)
+    if version is None or tuple(map(int, version.groups())) < GO:
+        yield f"{go} is {answer or 'no Go'}: install Go {wanted} or newer"
+
+
+def _disk(directory: Path) -> Iterator[str]:
+    """The tools take a lot to build and little to run."""
+    needed = WARM_GIGABYTES if any(CACHE.glob("bin-*")) else COLD_GIGABYTES
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if free < needed:
+        yield f"{existing} has {free:.0f} GB free, and the lab needs {needed} GB there: make room"
+
+
+def main() -> None:
+    """Check this machine for what `make` is about to do; with KUBECONFIG, without a node."""
+    try:
+        machine(node=not os.environ.get("KUBECONFIG"))
+    except LabError as error:
+        sys.exit("\n".join(f"lab: {line}" for line in str(error).splitlines()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import client, lifecycle, owner, registry
+from lab.engine import merge
+from lab.network import REGISTRY
+from lab.paths import REPO
+from tests.lab import machine
+
+CONTEXT = REPO / "lab" / "hello"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("lab")
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run make as a user would, with the lab's own cluster unless KUBECONFIG is given."""
+    inherited = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "MAKEFLAGS")}
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=REPO,
+        env={**inherited, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def tracked_changes() -> str:
+    git = ["git", "status", "--porcelain", "--untracked-files=no"]
+    return subprocess.run(git, cwd=REPO, capture_output=True, text=True, check=True).stdout
+
+
+@dataclass(frozen=True)
+class FirstUp:
+    """What the first `make up` of the session did, and the machine before it."""
+
+    result: subprocess.CompletedProcess[str]
+    machine_before: dict[str, list[str]]
+    tracked_before: str
+
+
+@pytest.fixture(scope="session")
+def first_up() -> Iterator[FirstUp]:
+    tracked = tracked_changes()
+    with owner.lock("make test"):
+        lifecycle.stop()
+        before = machine.snapshot()
+        result = make("up")
+        print(result.stdout, result.stderr)
+        yield FirstUp(result, before, tracked)
+
+
+@pytest.fixture(scope="session")
+def lab(first_up: FirstUp) -> lifecycle.Lab:
+    running = lifecycle.running()
+    assert running is not None, f"make up left no lab:\n{first_up.result.stderr}"
+    return running
+
+
+@dataclass
+class Installation:
+    """A stack that is up, and a directory with its client's certificates in `certs`."""
+
+    lab: lifecycle.Lab
+    outputs: dict[str, Any]
+    directory: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PATH": self.lab.engine.environment["PATH"],
+            "BUILDX_CONFIG": str(self.directory / "buildx"),
+        }
+
+    def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a client's command in the directory."""
+        return subprocess.run(
+            command,
+            cwd=self.directory,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            **options,
+        )
+
+    def buildctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run(*self._buildctl(), *arguments)
+
+    def build(self, name: str, greeting: str) -> subprocess.CompletedProcess[str]:
+        """Build the image that greets, and push it to the lab's registry."""
+        return self.run(*self.build_command(name, greeting))
+
+    def build_command(self, name: str, greeting: str) -> list[str]:
+        return [
+            *self._buildctl(),
+            *("build", "--progress=plain", "--frontend=dockerfile.v0"),
+            *(f"--local=context={CONTEXT}", f"--local=dockerfile={CONTEXT}"),
+            *("--opt", f"build-arg:GREETING={greeting}"),
+            *("--output", f"type=image,name={REGISTRY}/{name}:latest,push=true"),
+        ]
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.lab.node.kubectl("--namespace", self.outputs["namespace"], *arguments)
+
+    def _buildctl(self) -> list[str]:
+        return client.buildctl(self.outputs["endpoint"], Path("certs"))
+
+
+def greeting_of(image: str) -> str:
+    """What the image that greets holds, read from the lab's registry."""
+    return registry.read_file(REGISTRY, image, "latest", "greeting").decode().strip()
+
+
+@pytest.fixture(scope="session")
+def installation(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The dev stack as `make up` left it."""
+    return install(lab, lab.stack().outputs(), tmp_path_factory.mktemp("dev"))
+
+
+def install(lab: lifecycle.Lab, outputs: dict[str, Any], directory: Path) -> Installation:
+    client.write_certificates(outputs, "dev", directory / "certs")
+    shutil.copy(CONTEXT / "Dockerfile", directory)
+    return Installation(lab, outputs, directory)
+
+
+@pytest.fixture
+def configured(
+    lab: lifecycle.Lab, tmp_path: Path
+) -> Iterator[Callable[[dict[str, Any]], Installation]]:
+    """The dev stack with other configuration laid over the lab's; it is put back at the end."""
+    stack = lab.stack()
+
+    def configure(overrides: dict[str, Any]) -> Installation:
+        stack.configure(merge(lifecycle.OVERRIDES, overrides))
+        stack.up()
+        return install(lab, stack.outputs(), tmp_path)
+
+    yield configure
+    stack.configure(lifecycle.OVERRIDES)
+    stack.up()

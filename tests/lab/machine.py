@@ -1,0 +1,66 @@
+"""What a machine shows of a lab: taken before and after, the two must be equal."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+SYSCTLS = (
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/rp_filter",
+    "net/netfilter/nf_conntrack_max",
+    "net/bridge/bridge-nf-call-iptables",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "vm/overcommit_memory",
+    "user/max_user_namespaces",
+)
+
+
+def snapshot() -> dict[str, list[str]]:
+    """Everything that a node could leave behind, by kind."""
+    return {
+        "mounts": sorted(_fields("/proc/self/mountinfo", 4)),
+        "interfaces": sorted(os.listdir("/sys/class/net")),
+        "network namespaces": _list("/run/netns"),
+        "routes": _output("ip", "route", "show", "table", "all"),
+        "rules": _output("ip", "rule"),
+        "packet filter": _output("iptables-save"),
+        "cgroups": sorted(_cgroups()),
+        "processes in namespaces of their own": sorted(_namespaced_processes()),
+        "sysctls": [f"{name}={_read(f'/proc/sys/{name}')}" for name in SYSCTLS],
+        "state": sorted(str(p) for d in ("/run", "/var/lib") for p in Path(d).glob("buildkit*")),
+    }
+
+
+def _fields(file: str, index: int) -> list[str]:
+    return [line.split()[index] for line in Path(file).read_text().splitlines()]
+
+
+def _list(directory: str) -> list[str]:
+    return sorted(os.listdir(directory)) if Path(directory).is_dir() else []
+
+
+def _output(*command: str) -> list[str]:
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in lines if not line.startswith(("#", ":"))]
+
+
+def _cgroups() -> Iterator[str]:
+    for directory, _, _ in os.walk("/sys/fs/cgroup"):
+        yield directory
+
+
+def _namespaced_processes() -> Iterator[str]:
+    own = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "mnt")}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            other = any(os.readlink(process / "ns" / kind) != ns for kind, ns in own.items())
+            if other and (command := (process / "cmdline").read_text()):
+                yield command.replace("\0", " ")
+        except OSError:
+            continue  # it has ended
+
+
+def _read(file: str) -> str:
+    return Path(file).read_text().strip() if Path(file).exists() else "none"

@@ -1,0 +1,79 @@
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab import machine
+from tests.lab.conftest import FirstUp, Installation, make, tracked_changes
+
+
+def test_make_up_ends_with_what_to_do_next(first_up: FirstUp, installation: Installation) -> None:
+    assert first_up.result.returncode == 0
+    said = first_up.result.stdout
+    for name in ("endpoint", "namespace", "buildx_command", "buildctl_command"):
+        assert installation.outputs[name] in said
+    assert "make client-certs CLIENT=dev DIR=certs" in said
+
+
+def test_make_up_says_which_pulumi_it_ran(first_up: FirstUp) -> None:
+    assert "Pulumi: the " in first_up.result.stdout
+
+
+def test_a_second_up_changes_nothing(installation: Installation) -> None:
+    stack = installation.lab.stack()
+    stack.preview(expect_no_changes=True)
+    stack.refresh()
+    stack.preview(expect_no_changes=True)
+
+
+def test_make_env_gives_a_shell_the_lab(installation: Installation) -> None:
+    commands = (
+        "kubectl get nodes",
+        "pulumi stack output --stack dev endpoint",
+        "buildctl --version",
+        "docker-buildx version",
+    )
+    script = 'eval "$(make -s env)" && ' + " && ".join(commands)
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "buildkit-lab" in result.stdout
+    assert installation.outputs["endpoint"] in result.stdout
+
+
+def test_make_client_certs_writes_files_that_only_their_owner_reads(
+    installation: Installation, tmp_path: Path
+) -> None:
+    assert make("client-certs", "CLIENT=dev", f"DIR={tmp_path}/certs").returncode == 0
+    files = sorted((tmp_path / "certs").iterdir())
+    assert [file.name for file in files] == ["ca.pem", "cert.pem", "key.pem"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    outputs = installation.outputs["clients"]["dev"]
+    assert [file.read_text() for file in files] == [outputs[k] for k in ("ca", "cert", "key")]
+
+
+def test_make_client_certs_names_the_clients_that_there_are(installation: Installation) -> None:
+    result = make("client-certs", "CLIENT=nobody")
+    assert result.returncode != 0
+    assert "CLIENT=nobody is not in buildkit:clients; there are dev" in result.stderr
+
+
+def test_the_tracked_files_are_untouched(first_up: FirstUp, installation: Installation) -> None:
+    assert tracked_changes() == first_up.tracked_before
+
+
+@pytest.mark.last
+def test_make_down_leaves_the_machine_as_it_was(first_up: FirstUp) -> None:
+    result = make("down")
+    assert result.returncode == 0, result.stderr
+    after = machine.snapshot()
+    left = {
+        kind: [x for x in after[kind] if x not in before]
+        for kind, before in first_up.machine_before.items()
+    }
+    assert {kind: things for kind, things in left.items() if things} == {}
+    gone = {
+        kind: [x for x in before if x not in after[kind]]
+        for kind, before in first_up.machine_before.items()
+    }
+    assert {kind: things for kind, things in gone.items() if things} == {}
