@@ -24,12 +24,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
-def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def make(
+    *arguments: str, directory: Path = REPO, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run make as a user would, with the lab's own cluster unless KUBECONFIG is given."""
     inherited = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "MAKEFLAGS")}
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],
-        cwd=REPO,
+        cwd=directory,
         env={**inherited, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -33,6 +33,17 @@ def snapshot() -> dict[str, list[str]]:
     }
 
 
+def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> list[str]:
+    """What is there now and was not, and the other way round."""
+    return [
+        f"{kind}: {sign} {thing}"
+        for kind in before
+        for sign, here, there in (("+", after, before), ("-", before, after))
+        for thing in here[kind]
+        if thing not in there[kind]
+    ]
+
+
 def _fields(file: str, index: int) -> list[str]:
     return [line.split()[index] for line in Path(file).read_text().splitlines()]
 

@@ -23,18 +23,22 @@ def stranger(installation: Installation) -> Installation:
     return Installation(installation.lab, installation.outputs, directory)
 
 
-def test_a_client_of_another_ca_is_refused(stranger: Installation) -> None:
+def test_a_client_of_another_ca_is_refused(
+    installation: Installation, stranger: Installation
+) -> None:
+    assert installation.buildctl("debug", "workers").returncode == 0
     result = stranger.buildctl("--timeout=5", "debug", "workers")
     assert result.returncode != 0
-    assert "tls" in result.stderr or "connection" in result.stderr, result.stderr
+    assert "connection error" in result.stderr
 
 
 def test_a_client_without_a_certificate_is_refused(installation: Installation) -> None:
+    assert installation.buildctl("debug", "workers").returncode == 0
     endpoint = f"tcp://{installation.outputs['endpoint']}"
     bare = ("buildctl", "--addr", endpoint, "--tlscacert", "certs/ca.pem", "--timeout=5")
     result = installation.run(*bare, "debug", "workers")
     assert result.returncode != 0
-    assert "tls" in result.stderr or "connection" in result.stderr, result.stderr
+    assert "connection error" in result.stderr
 
 
 def test_buildkitd_itself_answers_no_client_of_the_gateway(installation: Installation) -> None:

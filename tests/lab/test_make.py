@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.paths import REPO
 from tests.lab import machine
 from tests.lab.conftest import FirstUp, Installation, make, tracked_changes
 
@@ -62,18 +63,38 @@ def test_the_tracked_files_are_untouched(first_up: FirstUp, installation: Instal
     assert tracked_changes() == first_up.tracked_before
 
 
+@pytest.fixture(scope="module")
+def second_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone beside this checkout; only the Python environment is the same one."""
+    clone = tmp_path_factory.mktemp("second") / "checkout"
+    subprocess.run(["git", "clone", "--quiet", str(REPO), str(clone)], check=True)
+    (clone / ".venv").symlink_to(REPO / ".venv")
+    return clone
+
+
+def test_a_second_checkout_leaves_a_running_lab_alone(
+    installation: Installation, second_checkout: Path
+) -> None:
+    refused = make("down", directory=second_checkout)
+    assert refused.returncode != 0
+    assert f"the lab belongs to {REPO}" in refused.stderr
+    assert installation.buildctl("debug", "workers").returncode == 0
+
+
+@pytest.mark.last
+def test_a_second_checkout_takes_the_lab_over_and_says_so(
+    installation: Installation, second_checkout: Path
+) -> None:
+    taken = make("up", directory=second_checkout)
+    assert taken.returncode == 0, taken.stderr
+    assert f"taking the lab over from {REPO}" in taken.stderr
+    refused = make("client-certs")
+    assert "no lab of this checkout is running; start it with make up" in refused.stderr
+    assert make("down", directory=second_checkout).returncode == 0
+
+
 @pytest.mark.last
 def test_make_down_leaves_the_machine_as_it_was(first_up: FirstUp) -> None:
     result = make("down")
     assert result.returncode == 0, result.stderr
-    after = machine.snapshot()
-    left = {
-        kind: [x for x in after[kind] if x not in before]
-        for kind, before in first_up.machine_before.items()
-    }
-    assert {kind: things for kind, things in left.items() if things} == {}
-    gone = {
-        kind: [x for x in before if x not in after[kind]]
-        for kind, before in first_up.machine_before.items()
-    }
-    assert {kind: things for kind, things in gone.items() if things} == {}
+    assert machine.differences(first_up.machine_before, machine.snapshot()) == []
