@@ -40,6 +40,7 @@ _KUBERNETES = " ".join(
     f"-X k8s.io/{package}/version.gitVersion={KUBERNETES_VERSION}"
     for package in ("component-base", "client-go/pkg")
 )
+_BUILDKIT = "-X github.com/moby/buildkit/version.Version=v0.33.1"
 _PULUMI = "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.246.0"
 _BUILDX = "-X github.com/docker/buildx/version.Version=v0.36.1"
 
@@ -87,8 +88,8 @@ def _containerd(name: str, seconds: float) -> Tool:
 
 
 TOOLS = (
-    Tool("buildkitd", "buildkit", "github.com/moby/buildkit/cmd/buildkitd", 98),
-    Tool("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", 5),
+    Tool("buildkitd", "buildkit", "github.com/moby/buildkit/cmd/buildkitd", 98, _BUILDKIT),
+    Tool("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", 5, _BUILDKIT),
     Tool(
         "runc",
         "runc",
@@ -115,6 +116,7 @@ TOOLS = (
         "local-path-provisioner",
         "github.com/rancher/local-path-provisioner",
         54,
+        "-X main.VERSION=v0.0.30",
     ),
     Tool("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry", 44),
     Tool("docker-buildx", "buildx", "github.com/docker/buildx/cmd/buildx", 63, _BUILDX),
@@ -236,7 +238,7 @@ def _reporter(work: progress.Step, place: str) -> Callable[[str], None]:
         nonlocal packages
         if line.startswith("go: downloading "):
             work.update(f"{place}, downloading {line.split()[2]}")
-        else:
+        elif " " not in line:
             packages += 1
             work.update(f"{place}, {packages} packages compiled")
 
@@ -262,11 +264,12 @@ def _go(
     arguments: list[str], directory: Path, report: Callable[[str], None], cgo: bool = False
 ) -> None:
     """Run go; once more where the network failed or stalled, for what it has it keeps."""
+    reason = ""
     for attempt in range(1, ATTEMPTS + 1):
         code, lines = _run_go(arguments, directory, report, cgo)
         if code == 0:
             return
-        last = [line for line in lines if " " in line][-LAST_LINES:]
+        last = [s for s in lines if " " in s and not s.startswith("go: downloading")][-LAST_LINES:]
         reason = f"go stood still for {STALL:.0f} s" if code is None else "\n  ".join(last)
         if code is not None and not UNREACHABLE.search(reason):
             raise LabError(f"`go {' '.join(arguments)}` in {directory} fails:\n  {reason}")
@@ -307,9 +310,10 @@ def _run_go(
 
 
 def _read(output: IO[str], lines: list[str], report: Callable[[str], None]) -> None:
-    for line in output:
-        lines.append(line.rstrip())
-        report(lines[-1])
+    with output:
+        for line in output:
+            lines.append(line.rstrip())
+            report(lines[-1])
 
 
 def _wait(process: subprocess.Popen[str], lines: list[str]) -> int | None:

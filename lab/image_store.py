@@ -28,6 +28,9 @@ SUITE = "bookworm"
 STORE = CACHE / "images"
 WORK = STORE / ".work"
 CGROUP = "buildkit-lab-images"
+LONGEST = 900.0  # seconds for one command; the slowest takes half a minute
+_MIRROR = "; check that the Debian mirror is reachable (`apt-get update`) and the disk has room"
+ADVICE = {"debootstrap": _MIRROR, "apt-get": _MIRROR}
 START_TIMEOUT = 30.0  # seconds for buildkitd to answer; it takes under one
 
 # What a base system has and an image does not need.
@@ -138,6 +141,7 @@ def _build_missing(missing: list[Image], paths: dict[str, Path], tools: Path, ro
             with progress.step(f"image {image.name}", 10):
                 made = WORK / "image.tar"
                 _run("buildctl", *_build_command(buildctl, image, context, made))
+                made.chmod(0o644)
                 made.rename(paths[image.name])
 
 
@@ -215,8 +219,8 @@ def _work_directory() -> Iterator[None]:
 
 
 def _remove(directory: Path) -> None:
-    """Remove a tree; Go's module cache is read-only, and so is what was copied from it."""
-    if directory.exists():
+    """Remove a tree, if it is there."""
+    with suppress(FileNotFoundError):
         shutil.rmtree(directory)
 
 
@@ -268,24 +272,38 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pattern in (CGROUP, f"*/{CGROUP}"):
-        for cgroup in Path("/sys/fs/cgroup").glob(pattern):
-            for directory in (*cgroup.glob("*/"), cgroup):
-                with suppress(OSError):
-                    directory.rmdir()
+    for top in (*Path("/sys/fs/cgroup").glob(CGROUP), *Path("/sys/fs/cgroup").glob(f"*/{CGROUP}")):
+        for cgroup, _, _ in os.walk(top, topdown=False):
+            with suppress(OSError):
+                os.rmdir(cgroup)
 
 
 def _run(name: str, *command: str) -> None:
-    """Run a command; its last lines are the error."""
+    """Run a command with all that it starts; its last lines are the error."""
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            text=True,
+            errors="replace",
         )
     except FileNotFoundError:
         wanted = " ".join(DEBIAN_PACKAGES)
         raise LabError(f"{name} is missing; install the Debian packages {wanted}") from None
-    if done.returncode:
-        raise LabError(f"{name} fails:\n{_last_lines(done.stdout.decode(errors='replace'))}")
+    advice = ADVICE.get(name, "")
+    with process:
+        try:
+            output, _ = process.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{name} has not ended after {LONGEST:.0f} s{advice}") from None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise LabError(f"{name} fails{advice}:\n{_last_lines(output)}")
 
 
 def _output(*command: str) -> str:

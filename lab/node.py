@@ -61,27 +61,31 @@ class Node:
 
     def start(self) -> None:
         """Start what doesn't run, wait until all of it is healthy, and import the images."""
-        with (
-            progress.step("one-node Kubernetes") as step,
-            ThreadPoolExecutor(IMPORTS_AT_ONCE) as pool,
-        ):
-            self._prepare()
-            imports: list[Future[None]] = []
-            for name in daemons.DAEMONS:
-                step.update(name)
-                self._launch(name)
-                if name in daemons.NEEDED_BY_THE_NEXT:
-                    self._wait_for(name)
-                if name == "containerd":
-                    imports = [pool.submit(self._import, image) for image in self._missing()]
-            for name in daemons.DAEMONS:
-                step.update(name)
+        pool = ThreadPoolExecutor(IMPORTS_AT_ONCE)
+        try:
+            with progress.step("one-node Kubernetes") as step:
+                self._start(step, pool)
+        finally:
+            pool.shutdown(cancel_futures=True)  # who interrupts it doesn't wait for the images
+
+    def _start(self, step: progress.Step, pool: ThreadPoolExecutor) -> None:
+        self._prepare()
+        imports: list[Future[None]] = []
+        for name in daemons.DAEMONS:
+            step.update(name)
+            self._launch(name)
+            if name in daemons.NEEDED_BY_THE_NEXT:
                 self._wait_for(name)
-            step.update("node Ready")
-            self._wait_for_node()
-            for done, future in enumerate(imports):
-                step.update(f"images: {done} of {len(imports)} imported")
-                future.result()
+            if name == "containerd":
+                imports = [pool.submit(self._import, image) for image in self._missing()]
+        for name in daemons.DAEMONS:
+            step.update(name)
+            self._wait_for(name)
+        step.update("node Ready")
+        self._wait_for_node()
+        for done, future in enumerate(imports):
+            step.update(f"images: {done} of {len(imports)} imported")
+            future.result()
 
     def stop(self) -> None:
         """Remove all that the node is; a node that isn't there is no error."""
