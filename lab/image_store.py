@@ -114,20 +114,25 @@ def images(tools: Path) -> dict[str, Path]:
     """Build what is missing; the archive of every image by the image's name."""
     base_key = build.digest(SUITE, *LEFT_OUT)
     paths = {image.name: image.path(tools, base_key) for image in IMAGES}
-    if any(not path.exists() for path in paths.values()):
+    missing = [image for image in IMAGES if not paths[image.name].exists()]
+    if missing:
+        # How many are missing is part of the title, so that each forecast is of alike work.
+        title = f"build {len(missing)} image{'s'[: len(missing) > 1]}"
         with (
-            progress.step("build the images", 75) as work,
+            progress.step(title, 30 + 5 * len(missing)) as work,
             build.locked(STORE / "lock", work),
             _work_directory(),
         ):
             work.update("")
-            missing = [image for image in IMAGES if not paths[image.name].exists()]
+            missing = [image for image in missing if not paths[image.name].exists()]
             _build_missing(missing, paths, tools, STORE / f"rootfs-{SUITE}-{base_key}.tar")
     return paths
 
 
 def _build_missing(missing: list[Image], paths: dict[str, Path], tools: Path, rootfs: Path) -> None:
     """Put the ingredients into a build context, then build one image after the other."""
+    if not missing:  # another process has built them meanwhile
+        return
     context = WORK / "context"
     context.mkdir()
     if any(image.base for image in missing):

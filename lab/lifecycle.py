@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import build, cluster, debian, image_store, node, owner, preflight
+from lab import build, cluster, debian, image_store, network, node, owner, preflight
 from lab.engine import Engine, Stack
 from lab.network import ADDRESS, REGISTRY
 from lab.paths import STATE
@@ -48,6 +48,8 @@ def kubeconfig_of_another_cluster() -> Path | None:
 def start() -> Lab:
     """Build what is missing and have the node running, with all that belongs to it."""
     preflight.machine(node=True)
+    if owner.current() is None:
+        network.refuse_if_taken()
     debian.install({*node.DEBIAN_PACKAGES, *build.DEBIAN_PACKAGES, *image_store.DEBIAN_PACKAGES})
     tools = build.tools()
     images = image_store.images(tools)

@@ -54,6 +54,25 @@ def exists() -> bool:
     return is_mounted(NAMESPACE) and state.exists() and state.read_text().strip() == "up"
 
 
+def refuse_if_taken() -> None:
+    """Leave alone what has the lab's names while there is no lab.
+
+    Raises:
+        LabError: there is such a thing.
+    """
+    if NAMESPACE.exists():
+        raise LabError(
+            f"there is a network namespace {NAME} that no lab made: "
+            f"if nobody needs it, ip netns delete {NAME}"
+        )
+    if Path("/sys/class/net", HOST_INTERFACE).exists():
+        raise LabError(
+            f"there is an interface {HOST_INTERFACE} that no lab made: "
+            f"if nobody needs it, ip link delete {HOST_INTERFACE}"
+        )
+    _check_addresses_are_free()
+
+
 def create() -> None:
     """Make the namespace, its link to the host, its routes and its firewall."""
     delete()
