@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab import LabError
-from lab.paths import CACHE, STATE
+from lab.paths import CACHE, REPO, STATE
 
-GO = (1, 26)
 COLD_GIGABYTES = 25
 WARM_GIGABYTES = 5
 
@@ -50,15 +49,27 @@ def _root() -> Iterator[str]:
 
 
 def _go() -> Iterator[str]:
-    wanted = ".".join(str(part) for part in GO)
+    minimum = _go_minimum()
+    wanted = ".".join(map(str, minimum))
     go = shutil.which("go")
     if go is None:
         yield f"go is not on the PATH: install Go {wanted} or newer"
         return
     answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True).stdout.strip()
-    version = re.match(r"go(\d+)\.(\d+)", answer)
-    if version is None or tuple(map(int, version.groups())) < GO:
+    version = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", answer)
+    if version is None or _numbers(version) < minimum:
         yield f"{go} is {answer or 'no Go'}: install Go {wanted} or newer"
+
+
+def _go_minimum() -> tuple[int, ...]:
+    """The newest Go that one of the tools' modules asks for."""
+    modules = (file.read_text() for file in REPO.glob("lab/tools/*/go.mod"))
+    directives = (re.search(r"^go (\d+)\.(\d+)(?:\.(\d+))?$", text, re.M) for text in modules)
+    return max(_numbers(directive) for directive in directives if directive)
+
+
+def _numbers(version: re.Match[str]) -> tuple[int, ...]:
+    return tuple(int(part or 0) for part in version.groups())
 
 
 def _disk(directory: Path) -> Iterator[str]:

@@ -58,8 +58,10 @@ def _output(*command: str) -> list[str]:
 
 
 def _cgroups() -> Iterator[str]:
+    """Those of a node; the machine makes and removes its own at any time."""
     for directory, _, _ in os.walk("/sys/fs/cgroup"):
-        yield directory
+        if any(name in directory for name in ("buildkit", "kubepods", "k8s.io")):
+            yield directory
 
 
 def _namespaced_processes() -> Iterator[str]:
