@@ -43,7 +43,7 @@ docs: python ## make the reference pages from the code
 	@$(PYTHON) -m docs.generate
 
 .PHONY: measure
-measure: machine python ## record how long these take in docs/measurements.md; with COLD=1 a build from nothing too
+measure: machine python ## record how long these take in docs/measurements.md; COLD=1: from nothing cached
 	@$(PYTHON) -m lab.measure $(if $(COLD),--cold)
 
 .PHONY: machine

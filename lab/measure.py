@@ -1,7 +1,7 @@
 """Record how long the lab's commands take: docs/measurements.md, with the raw figures beside it.
 
-`python -m lab.measure` takes about ten minutes; `--cold` builds everything anew, in a cache of its
-own, and takes half an hour more.
+`python -m lab.measure` takes about ten minutes. With `--cold` it measures instead what a machine
+with nothing cached takes: it builds everything anew in a directory of its own, for half an hour.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def make(target: str, environment: dict[str, str] | None = None) -> tuple[float,
         return seconds, json.loads(Path(record.name).read_text() or "{}")
 
 
-def warm() -> dict[str, list[float]]:
+def warm() -> dict[str, Any]:
     """From nothing running to an image in the registry and back, `ROUNDS` times."""
     figures: dict[str, list[float]] = {name: [] for name in list(TARGETS)[1:]}
     make("down")
@@ -96,7 +96,7 @@ def page(raw: dict[str, Any]) -> str:
         [
             "# Measurements",
             "",
-            "Recorded by `make measure` (`make measure COLD=1` for the cold run too); the raw",
+            "Recorded by `make measure`, and `make measure COLD=1` for the cold run; the raw",
             "figures are in [measurements.json](measurements.json).",
             "",
             f"Commit {raw['commit']}, {raw['date']}, {raw['machine']}.",
@@ -128,9 +128,9 @@ def main() -> None:
     given = parser.parse_args()
     known = json.loads(RAW.read_text()) if RAW.exists() else {"seconds": {}}
     with owner.lock("make measure"):
-        figures = cold() if given.cold else {}
-        steps = figures.pop("steps", known.get("steps", {}))
-        figures = {**known["seconds"], **figures, **warm()}
+        figures = cold() if given.cold else warm()
+    steps = figures.pop("steps", known.get("steps", {}))
+    figures = {**known["seconds"], **figures}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     raw = {
         "commit": _commit(),
