@@ -34,12 +34,14 @@ TARGETS = {  # seconds
 }
 
 
-def make(target: str, environment: dict[str, str] | None = None) -> tuple[float, dict[str, float]]:
+def make(
+    target: str, directory: Path = REPO, environment: dict[str, str] | None = None
+) -> tuple[float, dict[str, float]]:
     """Run a target: how long it took, and how long each of its steps took."""
     with tempfile.NamedTemporaryFile() as record:
         variables = {**os.environ, progress.RECORD: record.name, **(environment or {})}
         started = time.monotonic()
-        subprocess.run(["make", target], cwd=REPO, env=variables, check=True)
+        subprocess.run(["make", target], cwd=directory, env=variables, check=True)
         seconds = time.monotonic() - started
         return seconds, json.loads(Path(record.name).read_text() or "{}")
 
@@ -58,12 +60,19 @@ def warm() -> dict[str, Any]:
 
 
 def cold() -> dict[str, Any]:
-    """One `make up` with nothing cached, and how long each of its steps took."""
+    """One `make up` in a fresh clone with nothing cached, and how long each of its steps took."""
     with tempfile.TemporaryDirectory(dir=REPO.parent, prefix="cold-") as directory:
-        caches = {"XDG_CACHE_HOME": directory, "GOPATH": f"{directory}/go"}
-        caches |= {"GOMODCACHE": f"{directory}/go/mod", "GOFLAGS": "-modcacherw"}
-        seconds, steps = make("up", {**caches, "GOCACHE": f"{directory}/go/build"})
-        make("down", caches)
+        clone = Path(directory, "checkout")
+        subprocess.run(["git", "clone", "--quiet", str(REPO), str(clone)], check=True)
+        caches = {
+            "XDG_CACHE_HOME": f"{directory}/cache",
+            "GOPATH": f"{directory}/go",
+            "GOMODCACHE": f"{directory}/go/mod",
+            "GOCACHE": f"{directory}/go/build",
+            "GOFLAGS": "-modcacherw",
+        }
+        seconds, steps = make("up", clone, caches)
+        make("down", clone, caches)
     return {"make up, cold": [seconds], "steps": steps}
 
 
