@@ -11,9 +11,9 @@ import runpy
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,7 +43,7 @@ class Engine:
     def __init__(self, tools: Path, state: Path) -> None:
         """Find the official Pulumi, or set the lab's own up in *state*."""
         self.state = state
-        self.official = _official_cli()
+        self.official = official_cli()
         state.mkdir(parents=True, exist_ok=True)
         passphrase = state / "passphrase"
         if not passphrase.exists():
@@ -64,6 +64,16 @@ class Engine:
         self.environment["PULUMI_HOME"] = str(self.state / "home")
         return plugins
 
+    @contextmanager
+    def given(self, **variables: str) -> Iterator[None]:
+        """Run with further environment *variables*, for stacks that are made while this lasts."""
+        before = self.environment
+        self.environment = {**before, **variables}
+        try:
+            yield
+        finally:
+            self.environment = before
+
     def __str__(self) -> str:
         """What runs the program, in one line."""
         version = importlib.metadata.version("pulumi")
@@ -75,7 +85,7 @@ class Engine:
         )
 
 
-def _official_cli() -> Path | None:
+def official_cli() -> Path | None:
     """The directory of a CLI with its language host: on the PATH, or installed if it can be."""
     host = shutil.which(_LANGUAGE_HOST)
     if host:
@@ -151,6 +161,10 @@ class Stack:
             "destroy", lambda stack, say: stack.destroy(on_output=say, on_error=say, remove=True)
         )
 
+    def cancel(self) -> None:
+        """Let go of the lock of an update that was killed."""
+        self._select().cancel()
+
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, secrets in the clear."""
         return {name: output.value for name, output in self._select().outputs().items()}
@@ -200,14 +214,3 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
         both_maps = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both_maps else value
     return merged
-
-
-def run_cli(engine: Engine, *arguments: str) -> str:
-    """What the Pulumi CLI prints."""
-    return subprocess.run(
-        ["pulumi", *arguments],
-        env={**os.environ, **engine.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout

@@ -3,6 +3,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lab.paths import REPO
 from tests.lab import machine
@@ -36,7 +37,7 @@ def test_make_env_gives_a_shell_the_lab(installation: Installation) -> None:
         "docker-buildx version",
     )
     script = 'eval "$(make -s env)" && ' + " && ".join(commands)
-    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    result = subprocess.run(["bash", "-c", script], cwd=REPO, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "buildkit-lab" in result.stdout
     assert installation.outputs["endpoint"] in result.stdout
@@ -57,6 +58,35 @@ def test_make_client_certs_names_the_clients_that_there_are(installation: Instal
     result = make("client-certs", "CLIENT=nobody")
     assert result.returncode != 0
     assert "CLIENT=nobody is not in buildkit:clients; there are dev" in result.stderr
+
+
+def test_the_shell_of_make_env_still_knows_its_own_lab(
+    installation: Installation, tmp_path: Path
+) -> None:
+    script = f'eval "$(make -s env)" && make -s client-certs CLIENT=dev DIR={tmp_path}/certs'
+    result = subprocess.run(["bash", "-c", script], cwd=REPO, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "certs/key.pem").exists()
+
+
+def test_a_given_cluster_is_used_and_left_alone_until_it_is_named(
+    installation: Installation, tmp_path: Path
+) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(installation.lab.node.kubeconfig.read_text())
+    context = yaml.safe_load(kubeconfig.read_text())["current-context"]
+
+    up = make("up", KUBECONFIG=str(kubeconfig))
+    assert up.returncode == 0, up.stderr
+    assert f"an image was built in {context}" in up.stdout
+
+    refused = make("down", KUBECONFIG=str(kubeconfig))
+    assert refused.returncode != 0
+    assert f"make down CLUSTER={context}" in refused.stderr
+
+    down = make("down", f"CLUSTER={context}", KUBECONFIG=str(kubeconfig))
+    assert down.returncode == 0, down.stderr
+    assert installation.buildctl("debug", "workers").returncode == 0
 
 
 def test_the_tracked_files_are_untouched(first_up: FirstUp, installation: Installation) -> None:

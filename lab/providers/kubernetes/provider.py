@@ -1,6 +1,7 @@
 """The kubernetes provider: any object of the cluster as a Pulumi resource.
 
-Created by POST, so that an existing object is never taken; updated by server-side apply; see
+Created by POST, so that an existing object is taken only when asked for; updated by server-side
+apply; see
 https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/.
 """
 
@@ -57,6 +58,7 @@ _FROM_ENVIRONMENT = {
     "enablePatchForce": "PULUMI_K8S_ENABLE_PATCH_FORCE",
     "enableSecretMutable": "PULUMI_K8S_ENABLE_SECRET_MUTABLE",
     "enableServerSideApply": "PULUMI_K8S_ENABLE_SERVER_SIDE_APPLY",
+    "upsertExistingObjects": "PULUMI_K8S_UPSERT_EXISTING_OBJECTS",
 }
 _MUTABLE = {"ConfigMap": "enableConfigMapMutable", "Secret": "enableSecretMutable"}
 _MANAGER, _INPUTS, _API_VERSION = "__fieldManager", "__inputs", "__initialApiVersion"
@@ -185,9 +187,13 @@ class Kubernetes(Provider):
         return _id(live), _checkpoint(obj, live, inputs, manager)
 
     def _post(self, op: Operation, obj: Object, manager: str) -> Object:
+        metadata = obj["metadata"]
         for attempt in range(_CREATE_RETRIES + 1):
             try:
-                path = self._cluster.resource(*_gvk(obj)).path(obj["metadata"].get("namespace", ""))
+                path = self._cluster.resource(*_gvk(obj)).path(metadata.get("namespace", ""))
+                if self._is_upsert(obj):
+                    path = f"{path}/{metadata['name']}"
+                    return self._write(op, "PATCH", path, obj, manager, APPLY, force="true")
                 return self._write(op, "POST", path, obj, manager)
             except ApiError as error:
                 if error.status != 404 or op.preview or attempt == _CREATE_RETRIES:
@@ -195,6 +201,10 @@ class Kubernetes(Provider):
                 op.status(f"Retry #{attempt}; creation failed: {error}")
                 op.cancelled.wait(2**attempt / 4)
         raise AssertionError("the last attempt returns or raises")
+
+    def _is_upsert(self, obj: Object) -> bool:
+        """Whether to change the object if there already is one."""
+        return _flag(self._config, "upsertExistingObjects") and not is_set(obj, AUTONAMED)
 
     def _write(
         self,

@@ -1,0 +1,193 @@
+"""Pulumi's behaviour as users see it; the same tests run with the official CLI and plugins."""
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+import pytest
+from pulumi import automation
+
+from lab import lifecycle
+from lab.engine import StackError
+from lab.paths import REPO
+from tests.lab.conftest import Installation
+
+# A stack beside the dev stack: reachable in the cluster only, so that no port is asked for twice.
+BESIDE: dict[str, Any] = {"buildkit:gateway": {"replicas": 1}}
+
+
+@contextmanager
+def namespace_of(lab: lifecycle.Lab, name: str) -> Iterator[str]:
+    lab.node.kubectl("create", "namespace", name)
+    try:
+        yield name
+    finally:
+        lab.node.kubectl("delete", "namespace", name)
+
+
+def program_stack(
+    lab: lifecycle.Lab, name: str, program: Callable[[], None], directory: Path
+) -> automation.Stack:
+    """A stack of a program that is a function: both Pulumis run it the same way."""
+    variables = {**lab.engine.environment, "KUBECONFIG": str(lab.node.kubeconfig)}
+    options = automation.LocalWorkspaceOptions(work_dir=str(directory), env_vars=variables)
+    return automation.create_or_select_stack(
+        name, project_name="test", program=program, opts=options
+    )
+
+
+def objects(lab: lifecycle.Lab, namespace: str) -> str:
+    kinds = "deployments,services,pods,configmaps,secrets,poddisruptionbudgets"
+    return lab.node.kubectl("get", kinds, "--namespace", namespace, "--output=name")
+
+
+def test_a_refresh_finds_a_manual_edit_and_the_next_up_mends_it(
+    installation: Installation,
+) -> None:
+    stack = installation.lab.stack()
+    installation.kubectl("set", "image", "deployment/buildkit-gateway", "envoy=example.com/other")
+    stack.refresh()
+    with pytest.raises(StackError):
+        stack.preview(expect_no_changes=True)
+    stack.up()
+    image = "jsonpath={.spec.template.spec.containers[0].image}"
+    live = installation.kubectl("get", "deployment/buildkit-gateway", f"--output={image}")
+    assert live == "docker.io/envoyproxy/envoy:v1.40.0"
+    stack.preview(expect_no_changes=True)
+
+
+def test_two_stacks_stand_side_by_side_and_destroy_leaves_no_object(
+    installation: Installation,
+) -> None:
+    lab = installation.lab
+    stack = lab.stack("beside", BESIDE)
+    stack.up()
+    namespace = stack.outputs()["namespace"]
+    assert namespace.startswith("buildkit-beside-")
+    assert namespace != installation.outputs["namespace"]
+    assert "deployment.apps/buildkit-gateway" in objects(lab, namespace)
+    stack.destroy()
+    namespaces = lab.node.kubectl("get", "namespaces", "--output=name")
+    assert f"namespace/{namespace}" not in namespaces
+    assert f"namespace/{installation.outputs['namespace']}" in namespaces
+    assert installation.buildctl("debug", "workers").returncode == 0
+
+
+KILLED_UP = """
+from lab import lifecycle
+from tests.lab.test_engine import BESIDE
+lifecycle.running().stack("killed", BESIDE).up()
+"""
+
+
+def test_an_up_that_was_killed_goes_on_after_a_cancel(installation: Installation) -> None:
+    lab = installation.lab
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED_UP],
+        cwd=REPO,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Deployment buildkitd creating" in line:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    stack = lab.stack("killed", BESIDE)
+    stack.cancel()
+    with lab.engine.given(PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true"):
+        lab.stack("killed", BESIDE).up()
+    try:
+        stack.preview(expect_no_changes=True)
+    finally:
+        stack.destroy()
+
+
+def test_an_existing_object_is_neither_taken_nor_changed(
+    lab: lifecycle.Lab, tmp_path: Path
+) -> None:
+    def program() -> None:
+        metadata = k8s.meta.v1.ObjectMetaArgs(name="existing", namespace="taken")
+        k8s.core.v1.Secret("existing", metadata=metadata, string_data={"key": "new"})
+
+    with namespace_of(lab, "taken"):
+        created = ("--namespace=taken", "create", "secret", "generic", "existing")
+        lab.node.kubectl(*created, "--from-literal=key=old")
+        stack = program_stack(lab, "existing", program, tmp_path)
+        with pytest.raises(automation.CommandError, match="already exists"):
+            stack.up()
+        assert secret_value(lab, "taken") == "old"
+        stack.destroy(remove=True)
+        assert secret_value(lab, "taken") == "old"
+
+
+def test_an_existing_secret_is_imported_as_it_is(lab: lifecycle.Lab, tmp_path: Path) -> None:
+    def program(adopt: bool) -> None:
+        k8s.core.v1.Secret(
+            "existing",
+            metadata=k8s.meta.v1.ObjectMetaArgs(name="existing", namespace="imported"),
+            type="Opaque",
+            data={"key": base64.b64encode(b"old").decode()},
+            opts=pulumi.ResourceOptions(import_="imported/existing" if adopt else None),
+        )
+
+    with namespace_of(lab, "imported"):
+        created = ("--namespace=imported", "create", "secret", "generic", "existing")
+        lab.node.kubectl(*created, "--from-literal=key=old")
+        adopted = program_stack(lab, "imported", lambda: program(True), tmp_path).up()
+        assert "imported" in adopted.stdout
+        after = program_stack(lab, "imported", lambda: program(False), tmp_path)
+        after.preview(expect_no_changes=True)
+        after.destroy(remove=True)
+        assert secret_value(lab, "imported") == ""
+
+
+def secret_value(lab: lifecycle.Lab, namespace: str) -> str:
+    """The key of the Secret `existing`; empty when there is none."""
+    output = lab.node.kubectl(
+        *("get", "secrets", "--namespace", namespace, "--field-selector=metadata.name=existing"),
+        "--output=jsonpath={.items[*].data.key}",
+    )
+    return base64.b64decode(output).decode()
+
+
+def test_a_second_provider_reaches_its_own_cluster(lab: lifecycle.Lab, tmp_path: Path) -> None:
+    kubeconfig = lab.node.kubeconfig.read_text()
+
+    def program() -> None:
+        second = k8s.Provider("second", kubeconfig=kubeconfig, namespace="second")
+        k8s.core.v1.ConfigMap(
+            "settings", data={"key": "value"}, opts=pulumi.ResourceOptions(provider=second)
+        )
+
+    with namespace_of(lab, "second"):
+        stack = program_stack(lab, "second", program, tmp_path)
+        stack.up()
+        stack.preview(expect_no_changes=True)
+        assert "configmap/settings-" in objects(lab, "second")
+        stack.destroy(remove=True)
+        assert "configmap/settings-" not in objects(lab, "second")
+
+
+def test_a_secret_output_is_not_shown(installation: Installation) -> None:
+    output = subprocess.run(
+        ["pulumi", "stack", "output", "--stack=dev", "--json"],
+        cwd=installation.lab.stack().directory,
+        env={**os.environ, **installation.lab.engine.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert '"clients": "[secret]"' in output
+    assert "PRIVATE KEY" not in output
