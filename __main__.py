@@ -65,7 +65,7 @@ def main() -> None:
 
     # Only the gateway has a certificate of this CA: no build step can talk to buildkitd.
     internal = Certificates(
-        "buildkit-internal",
+        WORKLOAD,
         {
             "namespace": namespace,
             "sans": [daemon],

@@ -3,55 +3,132 @@
 The classes below are the one source of the keys: docs/configuration.md is made from them.
 """
 
+import difflib
 import json
 import re
+import reprlib
+from collections.abc import Callable
 from enum import Enum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, LiteralString, get_args
 
 import pulumi
 from pulumi.runtime import config as pulumi_config
 from pulumi_buildkit import ENVOY_IMAGE, Protocol, Security, ServiceType
-from pulumi_buildkit.certificates import is_address
+from pulumi_buildkit.certificates import RESERVED_CLIENTS, is_address
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     ValidationError,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 PROJECT = "buildkit"
 
-_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+# Digits and dots alone would be a mistyped address.
+_DNS_NAME = rf"(?=.{{1,253}}$)(?![\d.]+$){_LABEL}(\.{_LABEL})*"
+_REGISTRY = r"([a-zA-Z0-9][a-zA-Z0-9.-]*|\[[0-9a-f:]+\])(:\d{1,5})?"
+_PATH = r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*"
+_TAG_AND_DIGEST = r"(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"
 
 
-def _san(value: str) -> str:
-    if is_address(value) or re.fullmatch(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", value):
-        return value
-    raise PydanticCustomError(
-        "san", "is no DNS name (lower case) and no IP address; give one of them, without a port"
-    )
+def _like(pattern: str) -> Callable[[str], object]:
+    return re.compile(pattern, re.ASCII).fullmatch
 
 
-San = Annotated[str, AfterValidator(_san)]
-Name = Annotated[str, StringConstraints(pattern=f"^{_LABEL}$")]
-Image = Annotated[str, StringConstraints(min_length=1)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Replicas = Annotated[int, Field(ge=1, le=1000)]
-Hours = Annotated[int, Field(ge=1, le=876_000)]
+def _is_host(value: str) -> bool:
+    return is_address(value) or bool(_like(_DNS_NAME)(value))
+
+
+def _check(allowed: Callable[[str], object], complaint: LiteralString) -> AfterValidator:
+    def check(value: str) -> str:
+        if allowed(value):
+            return value
+        raise PydanticCustomError("form", complaint)
+
+    return AfterValidator(check)
+
+
+def _no_truth_value(value: object) -> object:
+    # Python takes true for 1.
+    return json.dumps(value) if isinstance(value, bool) else value
+
+
+def _nothing_is_empty(value: object) -> object:
+    return {} if value is None else value
+
+
+Host = Annotated[
+    str,
+    _check(
+        _is_host,
+        "is no DNS name (lower case) and no IP address; give one of them, without scheme or port",
+    ),
+]
+San = Annotated[
+    str,
+    _check(
+        lambda value: _is_host(value.removeprefix("*.")),
+        "is no DNS name (lower case, `*.` in front allowed) and no IP address; give one of them, "
+        "without scheme or port",
+    ),
+]
+Name = Annotated[
+    str,
+    _check(
+        _like(_LABEL),
+        "is no name; take lower-case letters, digits and hyphens inside, 63 characters at most",
+    ),
+]
+ClientName = Annotated[
+    Name,
+    _check(
+        lambda value: value not in RESERVED_CLIENTS,
+        "is a name that the server's own certificates have; give the client another",
+    ),
+]
+Image = Annotated[
+    str,
+    _check(
+        _like(rf"({_REGISTRY}/)?{_PATH}{_TAG_AND_DIGEST}"),
+        "is no image; write it as REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST",
+    ),
+]
+Registry = Annotated[
+    str,
+    _check(_like(_REGISTRY), "is no registry; write it as HOST or HOST:PORT, without a scheme"),
+]
+Mirror = Annotated[
+    str,
+    _check(
+        _like(rf"{_REGISTRY}(/{_PATH})?"),
+        "is no mirror; write it as HOST[:PORT][/PATH], without a scheme",
+    ),
+]
+_WHOLE = BeforeValidator(_no_truth_value)
+Port = Annotated[int, Field(ge=1, le=65535), _WHOLE]
+NodePort = Annotated[int, Field(ge=1024, le=65535), _WHOLE]
+Replicas = Annotated[int, Field(ge=1, le=1000), _WHOLE]
+Seconds = Annotated[int, Field(ge=0, le=86_400), _WHOLE]
+Hours = Annotated[int, Field(ge=1, le=876_000), _WHOLE]
 
 
 class Mode(str, Enum):
     """How buildkitd runs."""
 
     DEPLOYMENT = "deployment"
+    """A Deployment with a Service."""
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Keys that belong together."""
+
     model_config = ConfigDict(
         alias_generator=to_camel,
         extra="forbid",
@@ -60,83 +137,99 @@ class _Section(BaseModel):
     )
 
 
-class GatewaySettings(_Section):
+class GatewaySettings(Section):
     """The Envoy gateway that clients connect to."""
 
     protocol: Protocol = Protocol.HTTP2
-    """`http2` holds builds while no buildkitd is ready; `tcp` passes bytes on."""
-    host: San | None = None
-    """Name or address that clients dial; the certificate is valid for it. Default: the
-    gateway's Service in the cluster's DNS."""
-    port: Port = 1234
-    """Port of the gateway's Service."""
+    """What the gateway sees in a client's connection."""
     service: ServiceType = ServiceType.CLUSTER_IP
     """How the gateway's Service is exposed."""
-    node_port: Annotated[int, Field(ge=1024, le=65535)] | None = None
+    host: Annotated[Host | None, Field(validate_default=True)] = None
+    """Name or address that clients dial; the certificate is valid for it. It has to be given with
+    `service: NodePort` and `LoadBalancer`. Default: the gateway's Service in the cluster's DNS."""
+    port: Port = 1234
+    """Port of the gateway's Service."""
+    node_port: NodePort | None = None
     """Port on every node, with `service: NodePort`. Default: one that Kubernetes chooses."""
     replicas: Replicas = 2
     """Number of gateway pods."""
-    hold: Annotated[int, Field(ge=0, le=86_400)] = 600
+    hold: Seconds = 600
     """How long a build waits for a ready buildkitd, in seconds."""
     image: Image = ENVOY_IMAGE
     """Envoy's image, by tag or digest."""
 
-    @model_validator(mode="after")
-    def _exposure(self) -> Self:
-        if self.service is not ServiceType.CLUSTER_IP and self.host is None:
+    @field_validator("host")
+    @classmethod
+    def _exposed_host(cls, host: str | None, info: ValidationInfo) -> str | None:
+        service = info.data.get("service", ServiceType.CLUSTER_IP)
+        if host is None and service is not ServiceType.CLUSTER_IP:
             raise PydanticCustomError(
                 "host",
-                "host is missing: with service {service} give the name or address that clients "
-                "dial, or no certificate is valid for it",
-                {"service": self.service.value},
+                "is missing: with service {service} give the name or address that clients dial, "
+                "or no certificate is valid for it",
+                {"service": service.value},
             )
-        if self.node_port is not None and self.service is not ServiceType.NODE_PORT:
+        return host
+
+    @field_validator("node_port")
+    @classmethod
+    def _exposed_port(cls, port: int | None, info: ValidationInfo) -> int | None:
+        service = info.data.get("service", ServiceType.NODE_PORT)
+        if port is not None and service is not ServiceType.NODE_PORT:
             raise PydanticCustomError(
                 "node_port",
-                "nodePort is {port} while service is {service}; take it away, or set "
+                "needs service NodePort, and service is {service}; take it away, or set "
                 "service: NodePort",
-                {"port": self.node_port, "service": self.service.value},
+                {"service": service.value},
             )
-        return self
+        return port
 
 
-class CertificateSettings(_Section):
+class CertificateSettings(Section):
     """The certificates of the gateway and its clients."""
 
     sans: list[San] = []
     """Further names and addresses of the gateway that its certificate is valid for."""
     validity_hours: Hours = 8760
     """How long certificates are valid, in hours."""
-    early_renewal_hours: Hours = 720
+    early_renewal_hours: Annotated[Hours, Field(validate_default=True)] = 720
     """`pulumi up` renews a certificate this many hours before it ends."""
-    ca_validity_hours: Hours = 87_600
+    ca_validity_hours: Annotated[Hours, Field(validate_default=True)] = 87_600
     """How long the certificate authorities are valid, in hours."""
 
-    @model_validator(mode="after")
-    def _lifetimes(self) -> Self:
-        if self.early_renewal_hours >= self.validity_hours:
+    @field_validator("early_renewal_hours")
+    @classmethod
+    def _renewed_in_time(cls, early: int, info: ValidationInfo) -> int:
+        validity = info.data.get("validity_hours")
+        if validity is not None and early >= validity:
             raise PydanticCustomError(
                 "renewal",
-                "earlyRenewalHours is {early}, which must be less than validityHours, {validity}",
-                {"early": self.early_renewal_hours, "validity": self.validity_hours},
+                "is not less than validityHours, {validity}; take fewer hours",
+                {"validity": validity, "key": "earlyRenewalHours"},
             )
-        if self.ca_validity_hours < self.validity_hours:
+        return early
+
+    @field_validator("ca_validity_hours")
+    @classmethod
+    def _outlived_by_the_ca(cls, ca: int, info: ValidationInfo) -> int:
+        validity = info.data.get("validity_hours")
+        if validity is not None and ca < validity:
             raise PydanticCustomError(
-                "authority",
-                "caValidityHours is {ca}, which must not be less than validityHours, {validity}",
-                {"ca": self.ca_validity_hours, "validity": self.validity_hours},
+                "ca",
+                "is less than validityHours, {validity}; take as many hours at least",
+                {"validity": validity, "key": "caValidityHours"},
             )
-        return self
+        return ca
 
 
-class ClientSettings(_Section):
-    """One client that may build."""
+class ClientSettings(Section):
+    """One client that may build. It has no keys yet: write `{}`, or nothing."""
 
 
-class RegistrySettings(_Section):
+class RegistrySettings(Section):
     """How buildkitd reaches one registry."""
 
-    mirrors: list[str] = []
+    mirrors: list[Mirror] = []
     """Registries to ask first for what this one holds, each `host[:port][/path]`."""
     http: bool = False
     """Talk plain HTTP to it."""
@@ -144,10 +237,13 @@ class RegistrySettings(_Section):
     """Accept any TLS certificate of it."""
 
 
-class Settings(_Section):
+class Settings(Section):
     """The keys of a stack, each written `buildkit:KEY`."""
 
-    clients: Annotated[dict[Name, ClientSettings], Field(min_length=1)]
+    clients: Annotated[
+        dict[ClientName, Annotated[ClientSettings, BeforeValidator(_nothing_is_empty)]],
+        Field(min_length=1),
+    ]
     """Who may build: a certificate is made for each name, and one that is deleted is refused."""
     mode: Mode = Mode.DEPLOYMENT
     """How buildkitd runs."""
@@ -164,7 +260,7 @@ class Settings(_Section):
     """The Envoy gateway that clients connect to."""
     certificates: CertificateSettings = CertificateSettings()
     """The certificates of the gateway and its clients."""
-    registries: dict[str, RegistrySettings] = {}
+    registries: dict[Registry, RegistrySettings] = {}
     """How to reach registries, by `host[:port]`. Default: all by HTTPS."""
 
 
@@ -192,6 +288,13 @@ def parse(values: dict[str, str]) -> Settings:
         ) from None
 
 
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section that a key of the type *annotation* holds, itself or as a map's values."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(section_of, get_args(annotation))), None)
+
+
 def _stack_values() -> dict[str, str]:
     # pulumi.Config answers for known keys only; a misspelt one has to be seen as well.
     values = {**pulumi_config.get_config_env(), **pulumi_config.CONFIG.get()}
@@ -200,25 +303,91 @@ def _stack_values() -> dict[str, str]:
 
 
 def _decoded(value: str) -> Any:
-    if value.startswith(("{", "[")):
+    if not value.startswith(("{", "[")):
+        return value
+    try:
         return json.loads(value)
-    return value
+    except (ValueError, RecursionError):
+        # No map and no list, then, which is what the key's own line will say.
+        return value
 
 
+_NO_WHOLE_NUMBER = "is no whole number; write one, as 2"
+_NO_TEXT = "is no text; put it in quotes"
+_NO_MAP = "is no map; write its keys below it, one a line"
+_NO_TRUTH_VALUE = "is neither true nor false; write one of them"
+
+# What is wrong and what to do, by pydantic's name for the mistake, with that mistake's figures.
 _ADVICE = {
-    "extra_forbidden": "is no key; see docs/configuration.md for those that there are",
-    "missing": "is missing; see docs/configuration.md",
-    "too_short": "is empty; give at least one",
-    "string_pattern_mismatch": (
-        "is no name; take lower-case letters, digits and hyphens, 63 at most"
-    ),
-    "model_type": "is no map; write the keys of docs/configuration.md below it",
-    "dict_type": "is no map; write one name a line below it",
+    "bool_parsing": _NO_TRUTH_VALUE,
+    "bool_type": _NO_TRUTH_VALUE,
+    "dict_type": "is no map; write its names below it, one a line, each followed by a colon",
+    "enum": "is none of its values; take {expected}",
+    "finite_number": _NO_WHOLE_NUMBER,
+    "greater_than_equal": "is too small; take {ge} or more",
+    "int_from_float": _NO_WHOLE_NUMBER,
+    "int_parsing": _NO_WHOLE_NUMBER,
+    "int_parsing_size": _NO_WHOLE_NUMBER,
+    "int_type": _NO_WHOLE_NUMBER,
+    "less_than_equal": "is too large; take {le} or less",
+    "list_type": "is no list; write its items below it, one a line, each after a hyphen",
+    "missing": "is missing; write at least one name below it, as `dev: {{}}`",
+    "model_type": _NO_MAP,
+    "string_type": _NO_TEXT,
+    "string_unicode": _NO_TEXT,
+    "too_short": "is empty; write at least one name below it, as `dev: {{}}`",
 }
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+
 def _line(details: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in details["loc"] if part != "[key]")
-    message = _ADVICE.get(details["type"]) or details["msg"]
-    shown = "" if isinstance(details["input"], dict) else f" {details['input']!r}:"
-    return f"  {PROJECT}:{key}:{shown} {message[0].lower()}{message[1:]}"
+    value = details["input"]
+    # A map would be the one around the mistake, and an absent value is said to be missing.
+    shown = "" if value is None or isinstance(value, dict) else f" {_SHORT.repr(value)}:"
+    return f"  {PROJECT}:{_path(_location(details))}:{shown} {_message(details)}"
+
+
+def _location(details: ErrorDetails) -> tuple[int | str, ...]:
+    *section, key = details["loc"]
+    if key == "[key]":
+        # A name in a map is wrong: pydantic adds this to it.
+        return tuple(section)
+    # A default that is wrong beside other values has pydantic's name of it here, not the key's.
+    return (*section, details.get("ctx", {}).get("key", key))
+
+
+def _message(details: ErrorDetails) -> str:
+    if details["type"] == "extra_forbidden":
+        return _unknown_key(details["loc"])
+    advice = _ADVICE.get(details["type"])
+    return advice.format(**details.get("ctx", {})) if advice else details["msg"]
+
+
+def _unknown_key(loc: tuple[int | str, ...]) -> str:
+    """What to write instead of the key at *loc*."""
+    section = Settings if len(loc) == 1 else _section_below(str(loc[0]))
+    keys = [field.alias or name for name, field in section.model_fields.items()]
+    close = difflib.get_close_matches(str(loc[-1]), keys, n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    known = f"the keys are {', '.join(keys)}" if keys else "there are none here yet"
+    return f"is no key; {meant}{known}"
+
+
+def _section_below(key: str) -> type[Section]:
+    field = next(f for f in Settings.model_fields.values() if f.alias == key)
+    section = section_of(field.annotation)
+    assert section is not None, key
+    return section
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """The key at *loc*, as `pulumi config set --path` takes it."""
+    return "".join(
+        f".{part}"
+        if isinstance(part, str) and re.fullmatch(r"[\w-]+", part, re.ASCII)
+        else f"[{json.dumps(part)}]"
+        for part in loc
+    ).removeprefix(".")

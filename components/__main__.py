@@ -3,5 +3,7 @@
 from pulumi.provider.experimental import component_provider_host
 from pulumi_buildkit import BuildkitDeployment, Certificates, Gateway
 
+COMPONENTS = [BuildkitDeployment, Certificates, Gateway]
+
 if __name__ == "__main__":
-    component_provider_host(name="buildkit", components=[BuildkitDeployment, Certificates, Gateway])
+    component_provider_host(name="buildkit", components=[*COMPONENTS])

@@ -27,6 +27,10 @@ _SERVER_KEYS = {
 }
 _CLIENT_KEYS = ("ca.pem", "cert.pem", "key.pem")
 
+# The CA's and the server's resources and Secrets are called so.
+RESERVED_CLIENTS = frozenset({"ca", "server", *(layout.value for layout in ServerSecretLayout)})
+"""Names that no client may have."""
+
 _ALGORITHM = "ECDSA"
 # The provider's own default is P224, which Go's TLS refuses.
 _CURVE = "P256"
@@ -36,8 +40,11 @@ class ClientBundle(TypedDict):
     """What a client presents and trusts, as PEM; the values are secret."""
 
     ca: pulumi.Output[str]
+    """The CA's certificate."""
     cert: pulumi.Output[str]
+    """The client's certificate."""
     key: pulumi.Output[str]
+    """The client's private key."""
 
 
 class CertificatesArgs(TypedDict):
@@ -48,7 +55,8 @@ class CertificatesArgs(TypedDict):
     sans: pulumi.Input[list[pulumi.Input[str]]]
     """Names and addresses that clients dial: the server certificate's subject alternative names."""
     clients: list[str]
-    """A certificate is made for each of these names, with the URI of `client_uri` in it."""
+    """A certificate is made for each of these names, with the URI of `client_uri` in it. The names
+    of the CA's and the server's own parts are refused: ca, server, daemon, envoy."""
     server_secret_layout: NotRequired[ServerSecretLayout]
     """Keys of the server's Secret, whose name is `NAME-LAYOUT-certs`. Default: daemon."""
     validity_hours: NotRequired[int]
@@ -70,7 +78,8 @@ def is_address(san: str) -> bool:
         ipaddress.ip_address(san)
     except ValueError:
         return False
-    return True
+    # With a zone, as in fe80::1%eth0, it is one machine's own affair.
+    return "%" not in san
 
 
 def _base64(pem: pulumi.Output[str]) -> pulumi.Output[str]:
@@ -103,6 +112,7 @@ class Certificates(pulumi.ComponentResource):
         self._namespace = args["namespace"]
         self._validity = int(args.get("validity_hours", 8760))
         self._early_renewal = int(args.get("early_renewal_hours", 720))
+        self._check(args["clients"])
         layout = ServerSecretLayout(args.get("server_secret_layout", ServerSecretLayout.DAEMON))
 
         self._ca_key = self._private_key(f"{name}-ca")
@@ -110,7 +120,9 @@ class Certificates(pulumi.ComponentResource):
         self.ca_pem = self._ca.cert_pem
 
         # The elements are resolved, too, which the type of from_input doesn't say.
-        sans = cast("pulumi.Output[list[str]]", pulumi.Output.from_input(args["sans"]))
+        sans = cast("pulumi.Output[list[str]]", pulumi.Output.from_input(args["sans"])).apply(
+            lambda names: list(dict.fromkeys(names))
+        )
         server = self._issue(
             f"{name}-server",
             common_name=f"{name} server",
@@ -138,6 +150,19 @@ class Certificates(pulumi.ComponentResource):
                 "bundles": self.bundles,
             }
         )
+
+    def _check(self, clients: list[str]) -> None:
+        for client in RESERVED_CLIENTS.intersection(clients):
+            raise ValueError(
+                f"{self._name}: clients: {client} is a name of its own CA's or server's; "
+                "give the client another"
+            )
+        if self._early_renewal >= self._validity:
+            # Every update would renew it.
+            raise ValueError(
+                f"{self._name}: early_renewal_hours: {self._early_renewal} is not less than "
+                f"validity_hours, {self._validity}; take fewer hours"
+            )
 
     def _private_key(self, name: str) -> tls.PrivateKey:
         return tls.PrivateKey(

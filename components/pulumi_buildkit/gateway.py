@@ -204,7 +204,9 @@ class Gateway(pulumi.ComponentResource):
 
     def _endpoint(self, service: k8s.core.v1.Service) -> pulumi.Output[str]:
         args = self._args
-        host = args.get("host", service_host(self._name, args["namespace"]))
+        host = pulumi.Output.from_input(
+            args.get("host", service_host(self._name, args["namespace"]))
+        ).apply(lambda host: f"[{host}]" if ":" in host else host)
         exposed = ServiceType(args.get("service_type", ServiceType.CLUSTER_IP))
         port = service.spec.ports[0].apply(
             lambda port: port.node_port if exposed is ServiceType.NODE_PORT else port.port

@@ -90,20 +90,19 @@ lifecycle.running().stack("killed", BESIDE).up()
 
 def test_an_up_that_was_killed_goes_on_after_a_cancel(installation: Installation) -> None:
     lab = installation.lab
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", KILLED_UP],
         cwd=REPO,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "Deployment buildkitd creating" in line:
-            break
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Deployment buildkitd creating" in line:
+                break
+        os.killpg(process.pid, signal.SIGKILL)
     stack = lab.stack("killed", BESIDE)
     stack.cancel()
     with lab.engine.given(PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true"):

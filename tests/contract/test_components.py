@@ -1,0 +1,156 @@
+"""What holds for every component in every variant."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pulumi
+import pulumi_buildkit
+import pulumi_kubernetes as k8s
+import pytest
+
+from tests.contract.cases import CASES, NAME, NAMESPACE
+from tests.contract.conftest import Made
+from tests.official_images import PROGRAMS, missing
+from tests.recording import Resource, record
+
+
+def pods(case: Made) -> Iterator[Resource]:
+    return (child for child in case.kubernetes() if child.type.endswith(":Deployment"))
+
+
+def containers(case: Made) -> list[dict[str, Any]]:
+    return [
+        container
+        for child in pods(case)
+        for container in child.inputs["spec"]["template"]["spec"]["containers"]
+    ]
+
+
+def test_every_component_is_a_case() -> None:
+    components = {
+        name
+        for name in pulumi_buildkit.__all__
+        if isinstance(public := getattr(pulumi_buildkit, name), type)
+        and issubclass(public, pulumi.ComponentResource)
+    }
+    assert components == {name.split("-")[0] for name in CASES}
+
+
+def test_the_type_token_is_the_class_name(case: Made) -> None:
+    assert case.component.type == f"buildkit:index:{case.kind}"
+
+
+def test_every_child_has_the_component_as_its_parent(case: Made) -> None:
+    assert case.children
+    assert {child.parent for child in case.children} == {case.component.urn}
+
+
+def test_every_child_is_named_after_the_component(case: Made) -> None:
+    strangers = [c.name for c in case.children if c.name != NAME and not c.name.startswith("team-")]
+    assert not strangers
+
+
+def test_every_public_attribute_is_registered_as_an_output(case: Made) -> None:
+    component = getattr(pulumi_buildkit, case.kind)
+    attributes = [name for name in component.__annotations__ if not name.startswith("_")]
+    assert sorted(case.outputs.values) == sorted(
+        head + "".join(part.title() for part in rest)
+        for head, *rest in (name.split("_") for name in attributes)
+    )
+
+
+def test_every_object_is_labelled(case: Made) -> None:
+    for child in case.kubernetes():
+        labels = child.inputs["metadata"]["labels"]
+        assert labels["app"] == labels["app.kubernetes.io/instance"] == NAME, child.name
+        assert labels["app.kubernetes.io/part-of"] == "buildkit", child.name
+        assert labels["app.kubernetes.io/name"], child.name
+
+
+def test_every_object_is_in_the_given_namespace(case: Made) -> None:
+    assert {child.inputs["metadata"]["namespace"] for child in case.kubernetes()} == {NAMESPACE}
+
+
+def test_selectors_find_the_pods_and_nothing_else(case: Made) -> None:
+    for pod in pods(case):
+        template = pod.inputs["spec"]["template"]["metadata"]["labels"]
+        selectors = [
+            selector.get("matchLabels", selector)
+            for child in case.kubernetes()
+            if (selector := child.inputs.get("spec", {}).get("selector"))
+        ]
+        assert len(selectors) > 1
+        assert all(selector == {"app": template["app"]} for selector in selectors)
+
+
+def test_only_what_should_roll_pods_has_a_name_that_pulumi_chooses(case: Made) -> None:
+    chosen = [child.name for child in case.kubernetes() if "name" not in child.inputs["metadata"]]
+    rolling = {"BuildkitDeployment": ["team-config"], "Gateway": ["team-bootstrap"]}
+    assert chosen == rolling.get(case.kind, [])
+
+
+def test_an_image_is_official_and_pinned(case: Made) -> None:
+    assert {container["image"] for container in containers(case)} <= set(PROGRAMS)
+
+
+def test_probes_and_commands_run_what_the_official_image_has(case: Made) -> None:
+    for container in containers(case):
+        lacking = [missing(container["image"], command) for command in commands(container)]
+        assert not set().union(*lacking)
+
+
+def test_each_container_has_every_probe(case: Made) -> None:
+    for container in containers(case):
+        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
+
+
+def test_no_pod_can_talk_to_the_kubernetes_api(case: Made) -> None:
+    for pod in pods(case):
+        assert pod.inputs["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+
+
+def commands(value: Any) -> Iterator[list[str]]:
+    """Every command in a container: its own, its probes', its hooks'."""
+    if isinstance(value, dict):
+        if "command" in value:
+            yield value["command"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from commands(inner)
+
+
+def test_a_program_that_an_image_lacks_is_found_in_a_script() -> None:
+    script = "trap : TERM; while buildctl du | grep -q x; do n=$(curl x); sleep 1; done"
+    assert missing("docker.io/moby/buildkit:v0.33.1", ["sh", "-c", script]) == {"curl"}
+
+
+@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+def test_the_options_of_the_caller_hold(make: Any) -> None:
+    """Parent, aliases and protection for the component; the provider for its children."""
+
+    def program() -> None:
+        parent = pulumi.ComponentResource("test:index:Parent", "parent")
+        provider = k8s.Provider("elsewhere")
+        alias = pulumi.Alias(name="former")
+        make(
+            pulumi.ResourceOptions(
+                parent=parent, providers=[provider], protect=True, aliases=[alias]
+            )
+        )
+
+    recording = record(program)
+    component = next(r for r in recording.resources if r.type.startswith("buildkit:"))
+    provider = recording.one("kubernetes").urn
+    children = [r for r in recording.resources if r.type.startswith("kubernetes:")]
+    assert component.parent == recording.one("Parent").urn
+    assert component.request.protect
+    assert [alias.spec.name for alias in component.request.aliases] == ["former"]
+    assert {child.request.provider.rpartition("::")[0] for child in children} == {provider}
+
+
+@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+def test_a_preview_knows_every_object_before_anything_exists(make: Any) -> None:
+    previewed = record(lambda: make(None), preview=True)
+    updated = record(lambda: make(None))
+    assert {r.urn for r in previewed.resources} == {r.urn for r in updated.resources}

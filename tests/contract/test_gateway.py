@@ -1,0 +1,125 @@
+"""Gateway: what it mounts, how it is exposed, and what changes under it without a restart."""
+
+import json
+from typing import Any
+
+import pytest
+from pulumi_buildkit import Gateway, Protocol, ServiceType
+
+from tests.recording import NODE_PORT, Recording, record
+
+DEFAULTS = {
+    "namespace": "build",
+    "upstream_host": "buildkitd.build.svc",
+    "upstream_secret": "internal-gateway-certs",
+    "server_secret": "edge-envoy-certs",
+    "clients": ["dev"],
+}
+
+
+def make(**args: Any) -> Recording:
+    merged: Any = {**DEFAULTS, **args}
+    return record(lambda: Gateway("gateway", merged))
+
+
+def bootstrap(made: Recording) -> str:
+    return made.one("ConfigMap", "gateway-bootstrap").inputs["data"]["envoy.json"]
+
+
+def pod(made: Recording) -> dict[str, Any]:
+    return made.one("Deployment").inputs["spec"]["template"]["spec"]
+
+
+def endpoint(made: Recording) -> str:
+    return made.outputs_of("Gateway").values["endpoint"]
+
+
+def test_the_endpoint_is_the_service_in_the_cluster_by_default() -> None:
+    assert endpoint(make()) == "gateway.build.svc:1234"
+
+
+def test_the_endpoint_is_the_given_host_and_port() -> None:
+    assert endpoint(make(host="build.example.com", port=443)) == "build.example.com:443"
+
+
+def test_the_endpoint_of_an_ipv6_address_has_brackets() -> None:
+    assert endpoint(make(host="fd00::1")) == "[fd00::1]:1234"
+
+
+def test_the_endpoint_has_the_node_s_port_that_kubernetes_chose() -> None:
+    made = make(host="node", service_type=ServiceType.NODE_PORT)
+    assert endpoint(made) == f"node:{NODE_PORT}"
+
+
+def test_the_endpoint_has_the_node_s_port_that_was_given() -> None:
+    made = make(host="node", service_type=ServiceType.NODE_PORT, node_port=30001)
+    assert endpoint(made) == "node:30001"
+
+
+@pytest.mark.parametrize("service", ServiceType)
+def test_the_service_is_of_the_given_type(service: ServiceType) -> None:
+    assert make(service_type=service).one("Service").inputs["spec"]["type"] == service.value
+
+
+def test_a_gateway_without_clients_is_refused() -> None:
+    with pytest.raises(ValueError, match="gateway: clients: the list is empty"):
+        make(clients=[])
+
+
+def test_a_changed_list_of_clients_rolls_no_pod() -> None:
+    one, two = make(clients=["dev"]), make(clients=["dev", "ci"])
+    assert one.one("Deployment").inputs == two.one("Deployment").inputs
+    assert bootstrap(one) == bootstrap(two)
+    assert one.one("ConfigMap", "gateway-sds").inputs != two.one("ConfigMap", "gateway-sds").inputs
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_what_the_bootstrap_names_is_mounted(protocol: Protocol) -> None:
+    made = make(protocol=protocol)
+    (container,) = pod(made)["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod(made)["volumes"]}
+    assert volumes[mounts["/etc/envoy/bootstrap"]]["configMap"]["name"].startswith("gateway-boot")
+    assert volumes[mounts["/etc/envoy/sds"]]["configMap"]["name"] == "gateway-sds"
+    assert volumes[mounts["/certs/server"]]["secret"]["secretName"] == "edge-envoy-certs"
+    assert volumes[mounts["/certs/upstream"]]["secret"]["secretName"] == "internal-gateway-certs"
+
+
+def test_nothing_else_on_the_node_reads_its_keys() -> None:
+    secrets = [volume["secret"] for volume in pod(make())["volumes"] if "secret" in volume]
+    assert [secret["defaultMode"] for secret in secrets] == [0o440, 0o440]
+
+
+def test_it_runs_without_any_privilege() -> None:
+    spec = pod(make())
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_clients_are_sent_where_envoy_listens() -> None:
+    made = make(port=443)
+    (port,) = made.one("Service").inputs["spec"]["ports"]
+    (container,) = pod(made)["containers"]
+    listening = {p["name"]: p["containerPort"] for p in container["ports"]}
+    listeners = {
+        listener["name"]: listener["address"]["socket_address"]["port_value"]
+        for listener in json.loads(bootstrap(made))["static_resources"]["listeners"]
+    }
+    assert port["port"] == 443
+    assert listening[port["targetPort"]] == listeners["clients"]
+    assert listening["health"] == listeners["health"]
+
+
+def test_a_rollout_keeps_as_many_pods_as_there_were() -> None:
+    strategy = make().one("Deployment").inputs["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_a_drained_node_takes_one_pod_at_a_time() -> None:
+    assert make().one("PodDisruptionBudget").inputs["spec"]["maxUnavailable"] == 1

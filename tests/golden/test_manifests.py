@@ -1,0 +1,63 @@
+"""What is applied to a cluster, against what was, Kubernetes' schema, and upstream's examples."""
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.golden.manifests import CASES, DIRECTORY, SECRET, Case, dumped, rendered
+from tests.golden.upstream import TABLE, Difference, differences, explained, manifest
+
+KUBERNETES = "1.36"
+EACH = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+@EACH
+def test_what_is_applied_is_what_is_checked_in(case: Case, request: pytest.FixtureRequest) -> None:
+    file = DIRECTORY / f"{case}.yaml"
+    text = dumped(rendered(case))
+    if request.config.getoption("--update-golden"):
+        file.write_text(text)
+    assert file.read_text().splitlines() == text.splitlines()
+
+
+def test_every_file_is_of_a_case() -> None:
+    files = {file.stem for file in DIRECTORY.glob("*.yaml")}
+    assert files == {str(case) for case in CASES}
+
+
+@EACH
+def test_every_object_is_valid_for_kubernetes(case: Case) -> None:
+    for document in rendered(case):
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+@EACH
+def test_no_secret_is_in_the_files(case: Case) -> None:
+    documents = yaml.safe_load_all((DIRECTORY / f"{case}.yaml").read_text())
+    secrets = [document for document in documents if document["kind"] == "Secret"]
+    assert secrets
+    assert {value for secret in secrets for value in secret["data"].values()} == {SECRET}
+
+
+@pytest.fixture(scope="module")
+def found() -> set[Difference]:
+    """All that is different, in any case."""
+    return {
+        difference
+        for case in CASES
+        for difference in differences(manifest(case.mode, case.security), rendered(case))
+    }
+
+
+def test_what_upstream_sets_is_set_here_or_explained(found: set[Difference]) -> None:
+    assert not found - set(explained()), f"explain them in {TABLE.name}"
+
+
+def test_no_explanation_is_out_of_date(found: set[Difference]) -> None:
+    assert not set(explained()) - found, f"take them out of {TABLE.name}"
+
+
+def test_every_row_of_the_table_is_read_and_says_why() -> None:
+    lines = [line for line in TABLE.read_text().splitlines() if line.startswith("| `")]
+    assert len(explained()) == len(lines)
+    assert all(explained().values())

@@ -1,0 +1,173 @@
+"""Envoy's configuration: its schema, what Envoy itself says of it, and figures that keep builds."""
+
+import importlib
+import json
+import pkgutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import descriptor_pool, json_format, message_factory
+from pulumi_buildkit import Protocol, _envoy
+from pulumi_buildkit.certificates import client_uri
+
+from tests.envoy_gateway import (
+    BINARY,
+    Authority,
+    write_bootstrap,
+    write_certificates,
+    write_clients,
+)
+
+PROTOCOLS = pytest.mark.parametrize("protocol", Protocol, ids=lambda protocol: protocol.value)
+HOLDS = pytest.mark.parametrize("hold", [0, 600, 86_400])
+
+Json = dict[str, Any]
+
+
+def bootstrap(protocol: Protocol, hold: int = 600) -> Json:
+    return _envoy.bootstrap(protocol, "buildkitd.build.svc", 1234, hold)
+
+
+def objects(value: Any) -> Iterator[Json]:
+    """Every object in *value*, itself included."""
+    if isinstance(value, dict):
+        yield value
+        value = value.values()
+    if not isinstance(value, str | int | float):
+        for inner in value:
+            yield from objects(inner)
+
+
+def typed(document: Json, name: str) -> Json:
+    """The one message of the type *name* in *document*."""
+    (message,) = (o for o in objects(document) if o.get("@type", "").endswith(f".{name}"))
+    return message
+
+
+def requests_filter() -> Json:
+    """The HTTP connection manager that clients' requests go through."""
+    (listener,) = (
+        listener
+        for listener in bootstrap(Protocol.HTTP2)["static_resources"]["listeners"]
+        if listener["name"] == "clients"
+    )
+    return typed(listener, "HttpConnectionManager")
+
+
+def against_schema(document: Json, message: str) -> None:
+    """Fail on any field of *document* that Envoy's own schema doesn't have."""
+    embedded = {o["@type"].split("/")[1] for o in objects(document) if "@type" in o}
+    for package in {name.rpartition(".")[0] for name in (message, *embedded)}:
+        parent = importlib.import_module(package)
+        for module in pkgutil.iter_modules(parent.__path__, f"{package}."):
+            if module.name.endswith("_pb2"):
+                importlib.import_module(module.name)
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(message)
+    json_format.ParseDict(document, message_factory.GetMessageClass(descriptor)())
+
+
+@PROTOCOLS
+@HOLDS
+def test_the_bootstrap_has_only_fields_that_envoy_has(protocol: Protocol, hold: int) -> None:
+    against_schema(bootstrap(protocol, hold), "envoy.config.bootstrap.v3.Bootstrap")
+
+
+@pytest.mark.parametrize("name", ["server", "clients", "gateway", "buildkitd"])
+def test_a_file_of_secrets_has_only_fields_that_envoy_has(name: str) -> None:
+    document = _envoy.secret_documents(["spiffe://a"], "host")[f"{name}.json"]
+    # The DiscoveryResponse around it has a type that Pulumi has, too: one process can't load both.
+    assert list(document) == ["resources"]
+    (resource,) = document["resources"]
+    against_schema(resource, "google.protobuf.Any")
+
+
+def test_envoy_reads_every_file_of_secrets_that_there_is() -> None:
+    for protocol in Protocol:
+        read = {
+            o["path"] for o in objects(bootstrap(protocol)) if o.get("path", "")[-5:] == ".json"
+        }
+        assert read == {f"{_envoy.SDS}/{name}" for name in _envoy.secret_documents([], "host")}
+
+
+@PROTOCOLS
+@HOLDS
+def test_envoy_accepts_its_configuration(tmp_path: Path, protocol: Protocol, hold: int) -> None:
+    write_certificates(tmp_path, Authority("edge"), Authority("internal"))
+    write_clients(tmp_path, ["dev"])
+    config = write_bootstrap(tmp_path, bootstrap(protocol, hold))
+    command = [str(BINARY), "--mode", "validate", "--config-path", str(config)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, "OK" in result.stdout) == (0, True), result.stderr
+
+
+def test_a_client_is_known_by_one_exact_uri() -> None:
+    document = _envoy.secret_documents([client_uri("dev"), client_uri("ci")], "host")
+    (secret,) = document["clients.json"]["resources"]
+    assert secret["validation_context"]["match_typed_subject_alt_names"] == [
+        {"san_type": "URI", "matcher": {"exact": "spiffe://buildkit/client/dev"}},
+        {"san_type": "URI", "matcher": {"exact": "spiffe://buildkit/client/ci"}},
+    ]
+
+
+@PROTOCOLS
+def test_a_certificate_is_demanded_of_clients_whatever_their_list_says(protocol: Protocol) -> None:
+    assert typed(bootstrap(protocol), "DownstreamTlsContext")["require_client_certificate"] is True
+
+
+@pytest.mark.parametrize("timeout", ["stream_idle_timeout", "request_timeout"])
+def test_a_silent_request_is_never_ended(timeout: str) -> None:
+    assert requests_filter()[timeout] == "0s"
+
+
+def test_a_long_request_is_never_ended() -> None:
+    (host,) = requests_filter()["route_config"]["virtual_hosts"]
+    assert [route["route"]["timeout"] for route in host["routes"]] == ["0s"]
+
+
+def test_a_silent_tcp_connection_is_never_ended() -> None:
+    assert typed(bootstrap(Protocol.TCP), "TcpProxy")["idle_timeout"] == "0s"
+
+
+def test_clients_are_pinged_oftener_than_load_balancers_forget_them() -> None:
+    # 60 s is the least that a large cloud's load balancer allows a connection to be idle.
+    keepalive = requests_filter()["http2_protocol_options"]["connection_keepalive"]
+    assert float(keepalive["interval"].removesuffix("s")) < 60
+
+
+@PROTOCOLS
+def test_buildkitd_is_never_pinged(protocol: Protocol) -> None:
+    (cluster,) = bootstrap(protocol)["static_resources"]["clusters"]
+    assert "connection_keepalive" not in json.dumps(cluster)
+
+
+@PROTOCOLS
+def test_a_freeze_of_a_minute_does_not_cut_buildkitd_off(protocol: Protocol) -> None:
+    (cluster,) = bootstrap(protocol)["static_resources"]["clusters"]
+    keepalive = cluster["upstream_connection_options"]["tcp_keepalive"]
+    probing = keepalive["keepalive_interval"] * keepalive["keepalive_probes"]
+    assert keepalive["keepalive_time"] + probing > 60
+
+
+@PROTOCOLS
+def test_only_the_pod_itself_reaches_the_admin_interface(protocol: Protocol) -> None:
+    address = bootstrap(protocol)["admin"]["address"]["socket_address"]
+    assert address == {"address": "127.0.0.1", "port_value": _envoy.ADMIN_PORT}
+
+
+def test_a_hold_is_retried_for_as_long_as_it_lasts() -> None:
+    policy = requests_filter()["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
+    backoff = policy["retry_policy"]["retry_back_off"]["max_interval"]
+    # Envoy waits a random part of the back-off: half of it on average.
+    assert policy["retry_policy"]["num_retries"] * float(backoff.removesuffix("s")) / 2 == 600
+
+
+@PROTOCOLS
+def test_no_number_of_builds_is_too_many_for_the_gateway(protocol: Protocol) -> None:
+    (cluster,) = bootstrap(protocol)["static_resources"]["clusters"]
+    (thresholds,) = cluster["circuit_breakers"]["thresholds"]
+    assert thresholds == dict.fromkeys(
+        ("max_connections", "max_pending_requests", "max_requests", "max_retries"), 2**32 - 1
+    )

@@ -1,0 +1,290 @@
+"""A real Envoy with the gateway's files, between real clients and a stand-in for buildkitd."""
+
+import contextlib
+import http.client
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from pulumi_buildkit import Protocol, _envoy
+
+from tests.envoy_gateway import (
+    BINARY,
+    CLIENT_FILES,
+    SERVER_FILES,
+    UPSTREAM,
+    Authority,
+    write_bootstrap,
+    write_certificates,
+    write_clients,
+)
+
+SOLVE = "/moby.buildkit.v1.Control/Solve"
+HTTP2_SETTINGS = 4
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(
+    [0, 0, 0, HTTP2_SETTINGS, 0, 0, 0, 0, 0]
+)
+BOTH = pytest.mark.parametrize("gateway", Protocol, indirect=True, ids=lambda p: p.value)
+HTTP2 = pytest.mark.parametrize("gateway", [Protocol.HTTP2], indirect=True, ids=["http2"])
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway on this machine, and all that its clients and buildkitd need."""
+
+    root: Path
+    port: int
+    upstream_port: int
+    edge: Authority
+    internal: Authority
+
+    def client(self, name: str, authority: Authority | None = None) -> Path:
+        return (authority or self.edge).client(self.root / "clients" / name, name)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def on_this_machine(protocol: Protocol, ports: list[int], upstream: int) -> dict:
+    """The bootstrap with other ports, so that tests can run side by side."""
+    document = _envoy.bootstrap(protocol, UPSTREAM, upstream, hold=600)
+    resources = document["static_resources"]
+    listeners = [listener["address"] for listener in resources["listeners"]]
+    for address, port in zip([*listeners, document["admin"]["address"]], ports, strict=True):
+        address["socket_address"] |= {"address": "127.0.0.1", "port_value": port}
+    return document
+
+
+@contextlib.contextmanager
+def envoy(root: Path, config: Path, health_port: int) -> Iterator[None]:
+    command = [str(BINARY), "--config-path", str(config), "--disable-hot-restart"]
+    with (root / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+            until(lambda: healthy(health_port), what=lambda: (root / "log").read_text())
+            yield
+        finally:
+            process.kill()
+
+
+def healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    with contextlib.closing(connection), contextlib.suppress(OSError):
+        connection.request("GET", _envoy.HEALTH_PATH)
+        return connection.getresponse().status == 200
+    return False
+
+
+def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway that lets the client `dev` in, with no buildkitd behind it yet."""
+    edge, internal = Authority("edge"), Authority("internal")
+    ports = [free_port() for _ in range(4)]
+    write_certificates(tmp_path, edge, internal)
+    write_clients(tmp_path, ["dev"])
+    config = write_bootstrap(tmp_path, on_this_machine(request.param, ports[:3], ports[3]))
+    with envoy(tmp_path, config, health_port=ports[1]):
+        yield Gateway(tmp_path, ports[0], ports[3], edge, internal)
+
+
+@pytest.fixture
+def ready(gateway: Gateway) -> Iterator[Gateway]:
+    """The same with a buildkitd: the TCP gateway greets no client before it has reached one."""
+    with buildkitd(gateway):
+        yield gateway
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """How the gateway answers a client that it lets in."""
+
+    alpn: str | None
+    certificate: str
+    first_frame: bytes
+
+
+def greet(gateway: Gateway, files: Path | None) -> Greeting:
+    """Connect as the client with these *files*, by TLS 1.2: 1.3 refuses after the handshake."""
+    context = ssl.create_default_context(cafile=str(gateway.client("any") / "ca.pem"))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    if files:
+        context.load_cert_chain(files / "cert.pem", files / "key.pem")
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname=UPSTREAM) as connection,
+    ):
+        certificate = connection.getpeercert() or {}
+        connection.sendall(HTTP2_PREFACE)
+        return Greeting(
+            connection.selected_alpn_protocol(),
+            str(certificate["serialNumber"]),
+            connection.recv(9),
+        )
+
+
+@BOTH
+def test_a_client_agrees_on_http2_with_the_gateway(ready: Gateway) -> None:
+    assert greet(ready, ready.client("dev")).alpn == "h2"
+
+
+@HTTP2
+def test_the_gateway_answers_while_no_buildkitd_is_there(gateway: Gateway) -> None:
+    frame = greet(gateway, gateway.client("dev")).first_frame
+    assert frame[3] == HTTP2_SETTINGS
+
+
+@BOTH
+def test_a_client_without_a_certificate_is_not_let_in(ready: Gateway) -> None:
+    assert refused(ready, None)
+
+
+@BOTH
+def test_a_client_of_another_ca_is_not_let_in(ready: Gateway) -> None:
+    assert refused(ready, ready.client("dev", Authority("edge")))
+
+
+@BOTH
+def test_a_client_that_is_not_listed_is_not_let_in(ready: Gateway) -> None:
+    assert refused(ready, ready.client("ci"))
+
+
+@BOTH
+def test_a_deleted_client_is_not_let_in_any_more(ready: Gateway) -> None:
+    files = ready.client("dev")
+    assert not refused(ready, files)
+    write_clients(ready.root, ["ci"])
+    until(lambda: refused(ready, files), what=lambda: "dev is still let in")
+
+
+@BOTH
+def test_a_new_client_is_let_in_by_the_running_gateway(ready: Gateway) -> None:
+    files = ready.client("ci")
+    write_clients(ready.root, ["dev", "ci"])
+    until(lambda: not refused(ready, files), what=lambda: "ci is not let in")
+
+
+@BOTH
+def test_a_renewed_certificate_is_shown_by_the_running_gateway(ready: Gateway) -> None:
+    files = ready.client("dev")
+    old = greet(ready, files).certificate
+    write_certificates(ready.root, ready.edge, ready.internal)
+    until(lambda: greet(ready, files).certificate != old, what=lambda: f"{old} is still shown")
+
+
+def refused(gateway: Gateway, files: Path | None) -> bool:
+    try:
+        greet(gateway, files)
+    except (ssl.SSLError, ConnectionError):
+        return True
+    return False
+
+
+class Buildkitd(grpc.GenericRpcHandler):
+    """Answers each Solve with the peer that the gateway came from and the request's size."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: f"{context.peer()} {len(request)}".encode()
+        )
+
+
+@contextlib.contextmanager
+def buildkitd(gateway: Gateway, authority: Authority | None = None) -> Iterator[None]:
+    """A stand-in for buildkitd that only clients of its CA may talk to."""
+    directory = gateway.root / "buildkitd"
+    (authority or gateway.internal).server(directory, SERVER_FILES)
+    _, certificate, key = pem_files(directory, SERVER_FILES)
+    ca = (Path(f"{gateway.root}{_envoy.UPSTREAM_CERTIFICATES}") / "ca.pem").read_bytes()
+    server = grpc.server(
+        futures.ThreadPoolExecutor(4),
+        [Buildkitd()],
+        options=[("grpc.max_receive_message_length", -1)],
+    )
+    server.add_secure_port(
+        f"{UPSTREAM}:{gateway.upstream_port}",
+        grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True),
+    )
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop(None).wait()
+
+
+def pem_files(directory: Path, names: tuple[str, str, str]) -> Iterator[bytes]:
+    return ((directory / name).read_bytes() for name in names)
+
+
+@contextlib.contextmanager
+def client(gateway: Gateway) -> Iterator[grpc.Channel]:
+    """A connection of its own to the gateway."""
+    ca, certificate, key = pem_files(gateway.client("dev"), CLIENT_FILES)
+    with grpc.secure_channel(
+        f"127.0.0.1:{gateway.port}",
+        grpc.ssl_channel_credentials(ca, key, certificate),
+        options=[("grpc.use_local_subchannel_pool", 1)],
+    ) as channel:
+        yield channel
+
+
+def solve(channel: grpc.Channel, size: int = 1) -> Any:
+    return channel.unary_unary(SOLVE).future(bytes(size), timeout=20, wait_for_ready=True)
+
+
+def peer(channel: grpc.Channel) -> str:
+    return solve(channel).result().decode().split()[0]
+
+
+@BOTH
+def test_a_build_waits_until_buildkitd_is_there(gateway: Gateway) -> None:
+    with client(gateway) as channel:
+        answer = solve(channel)
+        with pytest.raises(grpc.FutureTimeoutError):
+            answer.result(timeout=2)
+        with buildkitd(gateway):
+            assert answer.result()
+
+
+@HTTP2
+def test_a_build_definition_of_16_mib_is_held(gateway: Gateway) -> None:
+    with client(gateway) as channel:
+        answer = solve(channel, 16 * 2**20)
+        with pytest.raises(grpc.FutureTimeoutError):
+            answer.result(timeout=1)
+        with buildkitd(gateway):
+            assert answer.result().endswith(b" 16777216")
+
+
+@BOTH
+def test_a_build_stays_on_one_connection_of_its_own(gateway: Gateway) -> None:
+    with buildkitd(gateway), client(gateway) as one, client(gateway) as other:
+        assert peer(one) == peer(one)
+        assert peer(one) != peer(other)
+
+
+@BOTH
+def test_an_impostor_of_buildkitd_gets_no_build(gateway: Gateway) -> None:
+    with (
+        buildkitd(gateway, Authority("internal")),
+        client(gateway) as channel,
+        pytest.raises(grpc.FutureTimeoutError),
+    ):
+        solve(channel).result(timeout=2)
