@@ -95,6 +95,7 @@ def main() -> None:
             "security": settings.security,
             "image": settings.image or default_image(settings.security),
             "replicas": settings.replicas,
+            "update_timeout": settings.update_timeout,
             "registries": {
                 registry: RegistryArgs(mirrors=[*how.mirrors], http=how.http, insecure=how.insecure)
                 for registry, how in settings.registries.items()
@@ -117,6 +118,7 @@ def main() -> None:
             "node_port": settings.gateway.node_port,
             "image": settings.gateway.image,
             "replicas": settings.gateway.replicas,
+            "update_timeout": settings.update_timeout,
         },
     )
 

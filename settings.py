@@ -116,6 +116,7 @@ Port = Annotated[int, Field(ge=1, le=65535), _WHOLE]
 NodePort = Annotated[int, Field(ge=1024, le=65535), _WHOLE]
 Replicas = Annotated[int, Field(ge=1, le=1000), _WHOLE]
 Seconds = Annotated[int, Field(ge=0, le=86_400), _WHOLE]
+Patience = Annotated[int, Field(ge=10, le=86_400), _WHOLE]
 Hours = Annotated[int, Field(ge=1, le=876_000), _WHOLE]
 
 
@@ -256,6 +257,8 @@ class Settings(Section):
     official one for the security variant."""
     replicas: Replicas = 1
     """Number of buildkitd pods; each has a cache of its own."""
+    update_timeout: Patience = 600
+    """How long `pulumi up` waits for pods to be ready, in seconds."""
     gateway: GatewaySettings = GatewaySettings()
     """The Envoy gateway that clients connect to."""
     certificates: CertificateSettings = CertificateSettings()

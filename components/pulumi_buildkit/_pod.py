@@ -3,7 +3,7 @@
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit._labels import labels
+from pulumi_buildkit._metadata import labels
 from pulumi_buildkit.security import Variant
 
 PORT = 1234
@@ -61,6 +61,8 @@ def _container(variant: Variant, image: pulumi.Input[str]) -> k8s.core.v1.Contai
         ],
         ports=[k8s.core.v1.ContainerPortArgs(name="buildkitd", container_port=PORT)],
         security_context=variant.security_context,
+        # What it said last is the reason that an update gives for a pod that does not start.
+        termination_message_policy="FallbackToLogsOnError",
         # Polls fast while buildkitd starts, so that waiting builds go on at once.
         startup_probe=_probe(variant, period=1, timeout=10, failures=120),
         readiness_probe=_probe(variant, period=10, timeout=10, failures=3),

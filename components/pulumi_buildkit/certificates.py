@@ -9,7 +9,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 import pulumi_tls as tls
 
-from pulumi_buildkit._labels import labels
+from pulumi_buildkit._metadata import labels, metadata
 
 
 class ServerSecretLayout(str, Enum):
@@ -232,9 +232,7 @@ class Certificates(pulumi.ComponentResource):
         values = [_base64(pem) for pem in (bundle["ca"], bundle["cert"], bundle["key"])]
         secret = k8s.core.v1.Secret(
             name,
-            metadata=k8s.meta.v1.ObjectMetaArgs(
-                name=name, namespace=self._namespace, labels=labels(self._name, "certificates")
-            ),
+            metadata=metadata(name, self._namespace, labels(self._name, "certificates")),
             type="Opaque",
             data=dict(zip(keys, values, strict=True)),
             opts=pulumi.ResourceOptions(parent=self),

@@ -6,7 +6,8 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _pod
-from pulumi_buildkit._labels import labels, selector
+from pulumi_buildkit._metadata import labels, metadata, selector
+from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited
 from pulumi_buildkit.registry import RegistryArgs, buildkitd_toml
 from pulumi_buildkit.security import VARIANTS, Security
 
@@ -26,6 +27,8 @@ class BuildkitDeploymentArgs(TypedDict):
     """Number of daemons; each has a cache of its own. Default: 1."""
     registries: NotRequired[dict[str, RegistryArgs]]
     """How to reach registries, by host. Default: all by HTTPS."""
+    update_timeout: NotRequired[int]
+    """How long an update waits for the pods to be ready, in seconds. Default: 600."""
 
 
 class BuildkitDeployment(pulumi.ComponentResource):
@@ -71,12 +74,7 @@ class BuildkitDeployment(pulumi.ComponentResource):
             spec=k8s.apps.v1.DeploymentSpecArgs(
                 replicas=int(args.get("replicas", 1)),
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self._name)),
-                strategy=k8s.apps.v1.DeploymentStrategyArgs(
-                    type="RollingUpdate",
-                    rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(
-                        max_surge=1, max_unavailable=0
-                    ),
-                ),
+                strategy=SURGE,
                 template=_pod.pod_template(
                     self._name,
                     variant,
@@ -85,7 +83,7 @@ class BuildkitDeployment(pulumi.ComponentResource):
                     config.metadata.name.apply(str),
                 ),
             ),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=awaited(self, int(args.get("update_timeout", TIMEOUT))),
         )
 
     def _service(self) -> k8s.core.v1.Service:
@@ -103,12 +101,7 @@ class BuildkitDeployment(pulumi.ComponentResource):
     def _metadata(
         self, name: str | None, annotations: dict[str, str] | None = None
     ) -> k8s.meta.v1.ObjectMetaArgs:
-        return k8s.meta.v1.ObjectMetaArgs(
-            name=name,
-            namespace=self._args["namespace"],
-            labels=labels(self._name, "buildkitd"),
-            annotations=annotations,
-        )
+        return metadata(name, self._args["namespace"], labels(self._name, "buildkitd"), annotations)
 
 
 def service_host(name: str, namespace: pulumi.Input[str]) -> pulumi.Output[str]:

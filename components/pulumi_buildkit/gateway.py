@@ -9,7 +9,8 @@ import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _envoy
 from pulumi_buildkit._envoy import Protocol
-from pulumi_buildkit._labels import labels, selector
+from pulumi_buildkit._metadata import labels, metadata, selector
+from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited
 from pulumi_buildkit.certificates import client_uri
 from pulumi_buildkit.deployment import service_host
 
@@ -62,6 +63,8 @@ class GatewayArgs(TypedDict):
     """Envoy's image. Default: `ENVOY_IMAGE`."""
     replicas: NotRequired[int]
     """Number of gateway pods. Default: 2."""
+    update_timeout: NotRequired[int]
+    """How long an update waits for the pods to be ready, in seconds. Default: 600."""
 
 
 class Gateway(pulumi.ComponentResource):
@@ -135,18 +138,13 @@ class Gateway(pulumi.ComponentResource):
             spec=k8s.apps.v1.DeploymentSpecArgs(
                 replicas=int(self._args.get("replicas", 2)),
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self._name)),
-                strategy=k8s.apps.v1.DeploymentStrategyArgs(
-                    type="RollingUpdate",
-                    rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(
-                        max_surge=1, max_unavailable=0
-                    ),
-                ),
+                strategy=SURGE,
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(labels=labels(self._name, "gateway")),
                     spec=self._pod(bootstrap, documents),
                 ),
             ),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=awaited(self, int(self._args.get("update_timeout", TIMEOUT))),
         )
 
     def _pod(
@@ -214,11 +212,7 @@ class Gateway(pulumi.ComponentResource):
         return pulumi.Output.format("{0}:{1}", host, port.apply(int))
 
     def _metadata(self, name: str | None) -> k8s.meta.v1.ObjectMetaArgs:
-        return k8s.meta.v1.ObjectMetaArgs(
-            name=name,
-            namespace=self._args["namespace"],
-            labels=labels(self._name, "gateway"),
-        )
+        return metadata(name, self._args["namespace"], labels(self._name, "gateway"))
 
 
 def _json(document: dict[str, Any]) -> str:
@@ -230,6 +224,8 @@ def _container(image: pulumi.Input[str]) -> k8s.core.v1.ContainerArgs:
         name="envoy",
         image=image,
         command=["envoy"],
+        # What it said last is the reason that an update gives for a pod that does not start.
+        termination_message_policy="FallbackToLogsOnError",
         args=["--config-path", "/etc/envoy/bootstrap/envoy.json", "--disable-hot-restart"],
         ports=[
             k8s.core.v1.ContainerPortArgs(name="clients", container_port=_envoy.PORT),

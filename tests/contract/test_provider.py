@@ -57,8 +57,7 @@ def test_no_type_is_empty(schema: dict[str, Any]) -> None:
 
 
 def test_no_property_takes_anything(schema: dict[str, Any]) -> None:
-    vague = [path for path, value in everything(schema).items() if value.get("$ref") == "Any"]
-    assert not vague
+    assert "pulumi.json#/Any" not in json.dumps(schema)
 
 
 def test_everything_is_described(schema: dict[str, Any]) -> None:

@@ -1,0 +1,21 @@
+"""How a Deployment rolls, and how long an update waits for it."""
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+TIMEOUT = 600
+"""Seconds: the Kubernetes provider's own default."""
+
+SURGE = k8s.apps.v1.DeploymentStrategyArgs(
+    type="RollingUpdate",
+    rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0),
+)
+"""The new pod is ready before the old one stops: an update that fails leaves that one running."""
+
+
+def awaited(parent: pulumi.Resource, seconds: int) -> pulumi.ResourceOptions:
+    """Options of a child whose pods an update waits for, *seconds* at most."""
+    return pulumi.ResourceOptions(
+        parent=parent,
+        custom_timeouts=pulumi.CustomTimeouts(create=f"{seconds}s", update=f"{seconds}s"),
+    )
