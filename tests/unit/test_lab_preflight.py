@@ -82,9 +82,9 @@ def test_a_lab_in_use_says_by_whom(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("BUILDKIT_LAB_LOCK_HELD", raising=False)
     with owner.lock("make up"):
         monkeypatch.delenv("BUILDKIT_LAB_LOCK_HELD")
-        with pytest.raises(LabError, match=f"make up in .*, process {os.getpid()}"):
-            with owner.lock("make down"):
-                pass
+        holder = f"make up in .*, process {os.getpid()}"
+        with pytest.raises(LabError, match=holder), owner.lock("make down"):
+            pass
         monkeypatch.setenv("BUILDKIT_LAB_LOCK_HELD", "1")
 
 

@@ -113,7 +113,8 @@ NO_MAP = "is no map; write its keys below it, one a line"
 NO_NAMES = "is no map; write its names below it, one a line, each followed by a colon"
 RESERVED = "is a name that the server's own certificates have; give the client another"
 KEYS = (
-    "the keys are clients, mode, security, namespace, image, replicas, gateway, certificates, "
+    "the keys are clients, mode, security, namespace, image, replicas, updateTimeout, gateway, "
+    "certificates, "
     "registries"
 )
 GATEWAY_KEYS = "the keys are protocol, service, host, port, nodePort, replicas, hold, image"

@@ -1,0 +1,71 @@
+"""A command at a terminal of its own, to be interrupted as people do it: by Ctrl-C."""
+
+import errno
+import os
+import pty
+import re
+import select
+import subprocess
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+CTRL_C = b"\x03"
+WIDE = (50, 200)  # rows and columns: no line of a step is cut off
+
+
+class Terminal:
+    """Runs a command as the foreground of a new terminal."""
+
+    def __init__(self, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
+        """Start it."""
+        self._master, terminal = pty.openpty()
+        termios.tcsetwinsize(terminal, WIDE)
+        self._process = subprocess.Popen(
+            ["setsid", "--ctty", "--", *command],
+            cwd=cwd,
+            env={**env, "TERM": "xterm"},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        self.said = ""
+
+    def wait_for(self, pattern: str, timeout: float = 120) -> None:
+        """Read until the pattern has been said."""
+        deadline = time.monotonic() + timeout
+        while not re.search(pattern, self.said):
+            ended = not self._read(deadline - time.monotonic())
+            assert not ended, f"no {pattern!r} before the end or within {timeout} s:\n{self.last}"
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        os.write(self._master, CTRL_C)
+
+    def end(self, timeout: float = 120) -> int:
+        """Read what is left, and return the exit code."""
+        deadline = time.monotonic() + timeout
+        while self._read(deadline - time.monotonic()):
+            pass
+        os.close(self._master)
+        return self._process.wait(timeout=10)
+
+    @property
+    def last(self) -> str:
+        """The end of what was said, without the terminal's control codes."""
+        return re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]|\r", "", self.said)[-3000:]
+
+    def _read(self, timeout: float) -> bool:
+        """Read once; whether there was anything before the end and within the time."""
+        if not select.select([self._master], [], [], max(timeout, 0))[0]:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError as error:
+            if error.errno != errno.EIO:  # the last process has closed the terminal
+                raise
+            return False
+        self.said += data.decode(errors="replace")
+        return bool(data)
