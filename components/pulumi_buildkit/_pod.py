@@ -3,6 +3,7 @@
 import pulumi
 import pulumi_kubernetes as k8s
 
+from pulumi_buildkit import _volumes
 from pulumi_buildkit._metadata import labels
 from pulumi_buildkit.security import Variant
 
@@ -27,17 +28,10 @@ def pod_template(
             automount_service_account_token=False,
             host_users=variant.host_users,
             security_context=variant.pod_security_context,
-            containers=[_container(variant, image)],
+            containers=[_container(variant, image, certificates)],
             volumes=[
-                k8s.core.v1.VolumeArgs(
-                    name="certs",
-                    secret=k8s.core.v1.SecretVolumeSourceArgs(
-                        secret_name=certificates, default_mode=0o440
-                    ),
-                ),
-                k8s.core.v1.VolumeArgs(
-                    name="config", config_map=k8s.core.v1.ConfigMapVolumeSourceArgs(name=config_map)
-                ),
+                _volumes.certificates("certs", certificates),
+                _volumes.config("config", config_map),
                 k8s.core.v1.VolumeArgs(
                     name="buildkitd", empty_dir=k8s.core.v1.EmptyDirVolumeSourceArgs()
                 ),
@@ -46,7 +40,9 @@ def pod_template(
     )
 
 
-def _container(variant: Variant, image: pulumi.Input[str]) -> k8s.core.v1.ContainerArgs:
+def _container(
+    variant: Variant, image: pulumi.Input[str], certificates: pulumi.Input[str]
+) -> k8s.core.v1.ContainerArgs:
     return k8s.core.v1.ContainerArgs(
         name="buildkitd",
         image=image,
@@ -59,6 +55,7 @@ def _container(variant: Variant, image: pulumi.Input[str]) -> k8s.core.v1.Contai
             *("--tlskey", f"{_CERTIFICATES}/key.pem"),
             *variant.buildkitd_args,
         ],
+        env=[_volumes.required_certificates("certs", certificates)],
         ports=[k8s.core.v1.ContainerPortArgs(name="buildkitd", container_port=PORT)],
         security_context=variant.security_context,
         # What it said last is the reason that an update gives for a pod that does not start.
@@ -69,8 +66,8 @@ def _container(variant: Variant, image: pulumi.Input[str]) -> k8s.core.v1.Contai
         # Restarts a daemon that hangs, not one that a loaded node held up for a minute.
         liveness_probe=_probe(variant, period=30, timeout=30, failures=4),
         volume_mounts=[
-            k8s.core.v1.VolumeMountArgs(name="certs", mount_path=_CERTIFICATES, read_only=True),
-            k8s.core.v1.VolumeMountArgs(name="config", mount_path=_CONFIG, read_only=True),
+            _volumes.mount("certs", _CERTIFICATES),
+            _volumes.mount("config", _CONFIG),
             k8s.core.v1.VolumeMountArgs(name="buildkitd", mount_path=variant.data_directory),
         ],
     )

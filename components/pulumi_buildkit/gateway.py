@@ -7,7 +7,7 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _envoy
+from pulumi_buildkit import _envoy, _volumes
 from pulumi_buildkit._envoy import Protocol
 from pulumi_buildkit._metadata import labels, metadata, selector
 from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited
@@ -160,12 +160,12 @@ class Gateway(pulumi.ComponentResource):
                 fs_group=_USER,
                 seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="RuntimeDefault"),
             ),
-            containers=[_container(args.get("image", ENVOY_IMAGE))],
+            containers=[_container(args)],
             volumes=[
-                _config_volume("bootstrap", bootstrap),
-                _config_volume("sds", documents),
-                _secret_volume("server", args["server_secret"]),
-                _secret_volume("upstream", args["upstream_secret"]),
+                _volumes.config("bootstrap", bootstrap.metadata.name.apply(str)),
+                _volumes.config("sds", documents.metadata.name.apply(str)),
+                _volumes.certificates("server", args["server_secret"]),
+                _volumes.certificates("upstream", args["upstream_secret"]),
             ],
         )
 
@@ -209,7 +209,7 @@ class Gateway(pulumi.ComponentResource):
         port = service.spec.ports[0].apply(
             lambda port: port.node_port if exposed is ServiceType.NODE_PORT else port.port
         )
-        return pulumi.Output.format("{0}:{1}", host, port.apply(int))
+        return pulumi.Output.format("{0}:{1}", host, port)
 
     def _metadata(self, name: str | None) -> k8s.meta.v1.ObjectMetaArgs:
         return metadata(name, self._args["namespace"], labels(self._name, "gateway"))
@@ -219,14 +219,18 @@ def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
-def _container(image: pulumi.Input[str]) -> k8s.core.v1.ContainerArgs:
+def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
     return k8s.core.v1.ContainerArgs(
         name="envoy",
-        image=image,
+        image=args.get("image", ENVOY_IMAGE),
         command=["envoy"],
         # What it said last is the reason that an update gives for a pod that does not start.
         termination_message_policy="FallbackToLogsOnError",
         args=["--config-path", "/etc/envoy/bootstrap/envoy.json", "--disable-hot-restart"],
+        env=[
+            _volumes.required_certificates("server", args["server_secret"]),
+            _volumes.required_certificates("upstream", args["upstream_secret"]),
+        ],
         ports=[
             k8s.core.v1.ContainerPortArgs(name="clients", container_port=_envoy.PORT),
             k8s.core.v1.ContainerPortArgs(name="health", container_port=_envoy.HEALTH_PORT),
@@ -240,10 +244,10 @@ def _container(image: pulumi.Input[str]) -> k8s.core.v1.ContainerArgs:
         readiness_probe=_probe(period=5, failures=2),
         liveness_probe=_probe(period=30, failures=3),
         volume_mounts=[
-            _mount("bootstrap", "/etc/envoy/bootstrap"),
-            _mount("sds", _envoy.SDS),
-            _mount("server", _envoy.SERVER_CERTIFICATES),
-            _mount("upstream", _envoy.UPSTREAM_CERTIFICATES),
+            _volumes.mount("bootstrap", "/etc/envoy/bootstrap"),
+            _volumes.mount("sds", _envoy.SDS),
+            _volumes.mount("server", _envoy.SERVER_CERTIFICATES),
+            _volumes.mount("upstream", _envoy.UPSTREAM_CERTIFICATES),
         ],
     )
 
@@ -254,22 +258,4 @@ def _probe(period: int, failures: int) -> k8s.core.v1.ProbeArgs:
         period_seconds=period,
         timeout_seconds=5,
         failure_threshold=failures,
-    )
-
-
-def _mount(name: str, path: str) -> k8s.core.v1.VolumeMountArgs:
-    return k8s.core.v1.VolumeMountArgs(name=name, mount_path=path, read_only=True)
-
-
-def _config_volume(name: str, config_map: k8s.core.v1.ConfigMap) -> k8s.core.v1.VolumeArgs:
-    return k8s.core.v1.VolumeArgs(
-        name=name,
-        config_map=k8s.core.v1.ConfigMapVolumeSourceArgs(name=config_map.metadata.name.apply(str)),
-    )
-
-
-def _secret_volume(name: str, secret: pulumi.Input[str]) -> k8s.core.v1.VolumeArgs:
-    return k8s.core.v1.VolumeArgs(
-        name=name,
-        secret=k8s.core.v1.SecretVolumeSourceArgs(secret_name=secret, default_mode=0o440),
     )

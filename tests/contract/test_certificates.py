@@ -100,6 +100,12 @@ def test_a_certificate_is_for_one_side_only(made: Recording, name: str, use: str
     assert uses == ["digital_signature", use]
 
 
+def test_lifetimes_are_a_year_and_ten_for_the_ca_by_default(made: Recording) -> None:
+    leaf, ca = made.one("LocallySignedCert", "team-dev").inputs, made.one("SelfSignedCert").inputs
+    assert (leaf["validityPeriodHours"], ca["validityPeriodHours"]) == (8760, 87_600)
+    assert leaf["earlyRenewalHours"] == ca["earlyRenewalHours"] == 720
+
+
 def test_lifetimes_are_as_given() -> None:
     lifetimes = {"validity_hours": 48, "early_renewal_hours": 12, "ca_validity_hours": 96}
     made = make(**lifetimes)

@@ -41,6 +41,10 @@ def test_rootless_is_the_default() -> None:
     )
 
 
+def test_there_is_one_daemon_by_default() -> None:
+    assert make().one("Deployment").inputs["spec"]["replicas"] == 1
+
+
 @VARIANTS
 def test_the_image_is_the_official_one_of_the_variant(security: Security) -> None:
     assert container(make(security=security))["image"] == default_image(security)

@@ -61,6 +61,12 @@ def test_the_service_is_of_the_given_type(service: ServiceType) -> None:
     assert make(service_type=service).one("Service").inputs["spec"]["type"] == service.value
 
 
+def test_it_has_two_pods_and_holds_for_ten_minutes_by_default() -> None:
+    made = make()
+    assert made.one("Deployment").inputs["spec"]["replicas"] == 2
+    assert bootstrap(made) == bootstrap(make(hold=600, protocol=Protocol.HTTP2))
+
+
 def test_a_gateway_without_clients_is_refused() -> None:
     with pytest.raises(ValueError, match="gateway: clients: the list is empty"):
         make(clients=[])

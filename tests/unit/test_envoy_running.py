@@ -33,6 +33,7 @@ HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(
     [0, 0, 0, HTTP2_SETTINGS, 0, 0, 0, 0, 0]
 )
 BOTH = pytest.mark.parametrize("gateway", Protocol, indirect=True, ids=lambda p: p.value)
+TCP = pytest.mark.parametrize("gateway", [Protocol.TCP], indirect=True, ids=["tcp"])
 HTTP2 = pytest.mark.parametrize("gateway", [Protocol.HTTP2], indirect=True, ids=["http2"])
 
 
@@ -246,14 +247,14 @@ def client(gateway: Gateway) -> Iterator[grpc.Channel]:
 
 
 def solve(channel: grpc.Channel, size: int = 1) -> Any:
-    return channel.unary_unary(SOLVE).future(bytes(size), timeout=20, wait_for_ready=True)
+    return channel.unary_unary(SOLVE).future(bytes(size), timeout=20)
 
 
 def peer(channel: grpc.Channel) -> str:
     return solve(channel).result().decode().split()[0]
 
 
-@BOTH
+@HTTP2
 def test_a_build_waits_until_buildkitd_is_there(gateway: Gateway) -> None:
     with client(gateway) as channel:
         answer = solve(channel)
@@ -261,6 +262,16 @@ def test_a_build_waits_until_buildkitd_is_there(gateway: Gateway) -> None:
             answer.result(timeout=2)
         with buildkitd(gateway):
             assert answer.result()
+
+
+@TCP
+def test_a_connection_waits_until_buildkitd_is_there(gateway: Gateway) -> None:
+    with futures.ThreadPoolExecutor() as pool:
+        greeting = pool.submit(greet, gateway, gateway.client("dev"))
+        with pytest.raises(TimeoutError):
+            greeting.result(timeout=2)
+        with buildkitd(gateway):
+            assert greeting.result().alpn == "h2"
 
 
 @HTTP2
@@ -285,6 +296,6 @@ def test_an_impostor_of_buildkitd_gets_no_build(gateway: Gateway) -> None:
     with (
         buildkitd(gateway, Authority("internal")),
         client(gateway) as channel,
-        pytest.raises(grpc.FutureTimeoutError),
+        pytest.raises((grpc.FutureTimeoutError, grpc.RpcError)),
     ):
         solve(channel).result(timeout=2)
