@@ -1,6 +1,6 @@
 """The security variants of BuildKit, and all that differs between them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import pulumi_kubernetes as k8s
@@ -40,45 +40,38 @@ class Variant:
     """`False` gives the pod a user namespace; `None` leaves the field out."""
 
 
-_ROOT = k8s.core.v1.PodSecurityContextArgs()
+_ROOTLESS = Variant(
+    image=f"{_IMAGE}-rootless",
+    # Without a process sandbox no /proc has to be mounted, which a pod may not.
+    buildkitd_args=("--oci-worker-no-process-sandbox",),
+    socket="unix:///run/user/1000/buildkit/buildkitd.sock",
+    data_directory="/home/user/.local/share/buildkit",
+    security_context=k8s.core.v1.SecurityContextArgs(
+        seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="Unconfined"),
+        app_armor_profile=k8s.core.v1.AppArmorProfileArgs(type="Unconfined"),
+        run_as_user=1000,
+        run_as_group=1000,
+    ),
+    pod_security_context=k8s.core.v1.PodSecurityContextArgs(
+        fs_group=1000, fs_group_change_policy="OnRootMismatch"
+    ),
+    host_users=None,
+)
+_PRIVILEGED = Variant(
+    image=_IMAGE,
+    buildkitd_args=(),
+    socket="unix:///run/buildkit/buildkitd.sock",
+    data_directory="/var/lib/buildkit",
+    security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
+    pod_security_context=k8s.core.v1.PodSecurityContextArgs(),
+    host_users=None,
+)
 
 VARIANTS = {
-    Security.ROOTLESS: Variant(
-        image=f"{_IMAGE}-rootless",
-        # Without a process sandbox no /proc has to be mounted, which a pod may not.
-        buildkitd_args=("--oci-worker-no-process-sandbox",),
-        socket="unix:///run/user/1000/buildkit/buildkitd.sock",
-        data_directory="/home/user/.local/share/buildkit",
-        security_context=k8s.core.v1.SecurityContextArgs(
-            seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="Unconfined"),
-            app_armor_profile=k8s.core.v1.AppArmorProfileArgs(type="Unconfined"),
-            run_as_user=1000,
-            run_as_group=1000,
-        ),
-        pod_security_context=k8s.core.v1.PodSecurityContextArgs(
-            fs_group=1000, fs_group_change_policy="OnRootMismatch"
-        ),
-        host_users=None,
-    ),
-    Security.PRIVILEGED: Variant(
-        image=_IMAGE,
-        buildkitd_args=(),
-        socket="unix:///run/buildkit/buildkitd.sock",
-        data_directory="/var/lib/buildkit",
-        security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
-        pod_security_context=_ROOT,
-        host_users=None,
-    ),
-    Security.USERNS: Variant(
-        image=_IMAGE,
-        buildkitd_args=(),
-        socket="unix:///run/buildkit/buildkitd.sock",
-        data_directory="/var/lib/buildkit",
-        # Privileged towards its own user namespace only.
-        security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
-        pod_security_context=_ROOT,
-        host_users=False,
-    ),
+    Security.ROOTLESS: _ROOTLESS,
+    Security.PRIVILEGED: _PRIVILEGED,
+    # Privileged towards its own user namespace only.
+    Security.USERNS: replace(_PRIVILEGED, host_users=False),
 }
 
 
