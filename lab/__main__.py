@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from lab import LabError, build, client, first_build, lifecycle, owner
+from lab import LabError, build, client, first_build, lifecycle, owner, preflight
 from lab.engine import Engine, Stack
 from lab.lifecycle import kubeconfig_of_another_cluster
 from lab.paths import REPO
@@ -35,6 +35,7 @@ def _up_here() -> None:
     lab = lifecycle.start()
     print(lab.engine)
     stack = lab.stack()
+    stack.recover()
     stack.up()
     outputs = stack.outputs()
     image = first_build.here(outputs, lab.node.at.tools)
@@ -66,10 +67,12 @@ def down(cluster: str | None) -> None:
         return
     with owner.lock("make down"):
         owner.refuse_foreign()
-        lab = lifecycle.running()
-        if lab:
-            with contextlib.suppress(LabError):
-                lab.stack().destroy()
+        # What can't be destroyed, on a full disk perhaps, ends with the node all the same.
+        with contextlib.suppress(LabError, OSError):
+            if lab := lifecycle.running():
+                stack = lab.stack()
+                stack.recover()
+                stack.destroy()
         lifecycle.stop()
 
 
@@ -163,10 +166,13 @@ def main() -> None:
     given = parser.parse_args()
     try:
         given.run(given)
-    except LabError as error:
+    except (LabError, OSError) as error:
+        if problems := preflight.full_disks():
+            reason = " ".join(str(error).split())[-160:]
+            sys.exit(f"lab: {'; '.join(problems)} (it ended with: … {reason})")
+        if not isinstance(error, LabError):
+            raise
         sys.exit("\n".join(f"lab: {line}" for line in str(error).splitlines()))
-    except KeyboardInterrupt:
-        sys.exit("lab: interrupted; the next make up or make down goes on from here")
 
 
 if __name__ == "__main__":

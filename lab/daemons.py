@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from lab import mounts, pki
+from lab import files, mounts, pki
 from lab.network import ADDRESS, BRIDGE, DNS, DOMAIN, NAME, PODS, REGISTRY, SERVICES
 
 PAUSE = "registry.k8s.io/pause:3.10"
@@ -144,6 +144,9 @@ def kube_controller_manager(at: Layout) -> dict[str, Any]:
         "kube-api-burst": 600,
         # With one instance an election only delays the start after a crash.
         "leader-elect": False,
+        # A lease that is renewed after the clock went back looks old: the only node would be
+        # taken for dead, and its pods out of their Services, until the clock has caught up.
+        "node-monitor-grace-period": "24h",
     }
 
 
@@ -209,8 +212,8 @@ def write_configuration(at: Layout) -> None:
     """Write every file that a command line above names, certificates aside."""
     at.config.mkdir(parents=True, exist_ok=True, mode=0o700)
     (at.logs / "pods").mkdir(parents=True, exist_ok=True)
-    (at.config / "containerd.toml").write_text(tomli_w.dumps(containerd_config(at)))
-    (at.config / "kubelet.json").write_text(json.dumps(kubelet_config(at), indent=2))
+    files.write(at.config / "containerd.toml", tomli_w.dumps(containerd_config(at)))
+    files.write(at.config / "kubelet.json", json.dumps(kubelet_config(at), indent=2))
     for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
         pki.write_private(Path(at.kubeconfig(name)), pki.kubeconfig(at.pki, name).encode())
     network = at.config / "cni" / "lab.conflist"
@@ -270,6 +273,8 @@ def kubelet_config(at: Layout) -> dict[str, Any]:
         # evict pods and delete images that no registry has from a large disk with 25 GB free.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "500Mi"},
         "imageGCHighThresholdPercent": 100,
+        # A disk that has room again takes pods again at once, not after five minutes.
+        "evictionPressureTransitionPeriod": "1s",
         "failCgroupV1": False,
         "failSwapOn": False,
         "healthzBindAddress": ADDRESS,

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import yaml
 from pulumi import automation
 
-from lab import LabError, progress, providers
+from lab import LabError, files, interrupt, progress, providers
 from lab.paths import CACHE, REPO
 
 PROJECT = "buildkit"
@@ -47,10 +47,11 @@ class Engine:
         state.mkdir(parents=True, exist_ok=True)
         passphrase = state / "passphrase"
         if not passphrase.exists():
-            passphrase.touch(mode=0o600)
-            passphrase.write_text(secrets.token_urlsafe())
+            files.write(passphrase, secrets.token_urlsafe(), mode=0o600)
         self.environment = {
-            "PULUMI_BACKEND_URL": f"file://{state}",
+            # Without the files beside each file: Pulumi writes them in place, and one that was cut
+            # off by a kill makes the whole state unreadable.
+            "PULUMI_BACKEND_URL": f"file://{state}?metadata=skip",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
             "PULUMI_SKIP_UPDATE_CHECK": "true",
         }
@@ -136,10 +137,10 @@ class Stack:
                 link.symlink_to(REPO / file)
         shutil.copyfile(REPO / "Pulumi.yaml", self.directory / "Pulumi.yaml")
         stack_file = self.directory / f"Pulumi.{self.name}.yaml"
-        kept = yaml.safe_load(stack_file.read_text()) if stack_file.exists() else {}
+        kept = (yaml.safe_load(stack_file.read_text()) or {}) if stack_file.exists() else {}
         dev = yaml.safe_load((REPO / "Pulumi.dev.yaml").read_text())
         config = merge(dev["config"], overrides)
-        stack_file.write_text(yaml.safe_dump({**kept, "config": config}, sort_keys=False))
+        files.write(stack_file, yaml.safe_dump({**kept, "config": config}, sort_keys=False))
 
     def up(self) -> automation.UpResult:
         """Create or update what the configuration says."""
@@ -163,11 +164,30 @@ class Stack:
 
     def cancel(self) -> None:
         """Let go of the lock of an update that was killed."""
-        self._select().cancel()
+        with interrupt.deferred():
+            self._select().cancel()
+
+    def recover(self) -> None:
+        """Go on after an operation that was killed, when no other can be under way.
+
+        Its lock is let go, and objects that it may have made without recording them are taken.
+        """
+        try:
+            with interrupt.deferred():
+                stack = self._select()
+                stack.cancel()
+                deployment = stack.export_stack().deployment or {}
+        except automation.CommandError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            line = f"the stack {self.name} can't be read ({reason}): run make down first"
+            raise StackError(line, str(error)) from None
+        if deployment.get("pending_operations"):
+            self._environment["PULUMI_K8S_UPSERT_EXISTING_OBJECTS"] = "true"
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, secrets in the clear."""
-        return {name: output.value for name, output in self._select().outputs().items()}
+        with interrupt.deferred():
+            return {name: output.value for name, output in self._select().outputs().items()}
 
     def _run(
         self, verb: str, operation: Callable[[automation.Stack, Callable[[str], Any]], _Result]
@@ -178,7 +198,7 @@ class Stack:
             said.append(line)
             print(line.rstrip("\n"), flush=True)
 
-        with progress.step(f"pulumi {verb} of the stack {self.name}"):
+        with progress.step(f"pulumi {verb} of the stack {self.name}"), interrupt.deferred():
             try:
                 return operation(self._select(), say)
             except automation.CommandError as error:

@@ -1,6 +1,7 @@
 """The lab as a whole: node, what runs on it, and a Pulumi for it; started and stopped."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,11 @@ def start() -> Lab:
     images = image_store.images(tools)
     if owner.is_foreign():
         owner.announce_takeover()
+        node.Node(tools, images).stop()
+    elif owner.claimed_in_the_future():
+        print(
+            "lab: the clock went back to before the lab's start: starting it anew", file=sys.stderr
+        )
         node.Node(tools, images).stop()
     owner.claim()
     lab = Lab(node.Node(tools, images), Engine(tools, STATE / "pulumi"))

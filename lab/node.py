@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from lab import LabError, cgroup, daemons, mounts, network, pki, progress
+from lab import LabError, cgroup, daemons, files, mounts, network, pki, progress
 from lab.network import ADDRESS, API, DNS, NAME, REGISTRY
 from lab.paths import STATE
 
@@ -91,8 +91,7 @@ class Node:
         """Remove all that the node is; a node that isn't there is no error."""
         with progress.step("stopping the node"):
             self._end()
-            if self.at.state.exists():
-                shutil.rmtree(self.at.state)
+            self._remove_state()
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl as the cluster's administrator."""
@@ -128,6 +127,16 @@ class Node:
         mounts.delete(self.at.state)
         network.delete()
         cgroup.remove()
+
+    def _remove_state(self) -> None:
+        """Remove the state directory; where it is a mount point, all that is in it."""
+        state = self.at.state
+        if not state.exists():
+            return
+        for entry in state.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if not network.is_mounted(state):
+            state.rmdir()
 
     def _launch(self, name: str) -> None:
         """Start a process that doesn't run: detached, in its cgroup and the node's namespaces."""
@@ -181,7 +190,7 @@ class Node:
             raise LabError(f"{self.images[image]} holds no image named {image}: build it again")
         record = self._record(image)
         record.parent.mkdir(exist_ok=True)
-        record.write_text(self._stamp(image))
+        files.write(record, self._stamp(image))
 
     def _imported(self, image: str) -> str:
         with suppress(FileNotFoundError):

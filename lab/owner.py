@@ -3,17 +3,19 @@
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab import LabError
+from lab import LabError, files
 from lab.paths import REPO, STATE
 
 LOCK = Path("/run/buildkit-lab.lock")
 # Commands that the holder starts (a test that runs `make`) act on its behalf.
 _HELD = "BUILDKIT_LAB_LOCK_HELD"
 _OWNER = STATE / "owner"
+CLOCK_TOLERANCE = 60.0  # seconds; what Kubernetes allows a token to be from the future
 
 
 @contextmanager
@@ -51,10 +53,16 @@ def current() -> Path | None:
     return Path(_OWNER.read_text()) if _OWNER.exists() else None
 
 
+def claimed_in_the_future() -> bool:
+    """Whether the lab began later than it is now: the clock went back by more than a minute."""
+    return _OWNER.exists() and _OWNER.stat().st_mtime > time.time() + CLOCK_TOLERANCE
+
+
 def claim() -> None:
-    """Make the lab this checkout's."""
+    """Make the lab this checkout's, if it isn't yet: the file's time is the lab's beginning."""
     STATE.mkdir(parents=True, exist_ok=True)
-    _OWNER.write_text(str(REPO))
+    if current() != REPO:
+        files.write(_OWNER, str(REPO))
 
 
 def is_foreign() -> bool:

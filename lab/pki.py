@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from lab import files
 from lab.network import ADDRESS, API, API_SERVICE, DOMAIN, NAME
 
 LIFETIME = datetime.timedelta(days=3650)
@@ -96,9 +97,7 @@ def kubeconfig(directory: Path, name: str) -> str:
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read."""
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_bytes(content)
+    files.write(path, content, mode=0o600)
 
 
 def _authority(directory: Path, name: str) -> Issuer:

@@ -12,11 +12,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab import LabError
+from lab import LabError, owner
 from lab.paths import CACHE, REPO, STATE
 
 COLD_GIGABYTES = 25
 WARM_GIGABYTES = 5
+RUNNING_GIGABYTES = 1  # the node evicts every pod when half of it is left
 
 
 def machine(node: bool) -> None:
@@ -25,9 +26,9 @@ def machine(node: bool) -> None:
     Raises:
         LabError: one line for each reason, all of them at once.
     """
-    problems = [*_go(), *_disk(CACHE)]
+    problems = [*_go(), *_disk(CACHE, _gigabytes())]
     if node:
-        problems = [*_linux(), *_root(), *problems, *_disk(STATE)]
+        problems = [*_linux(), *_root(), *problems, *_disk(STATE, _gigabytes())]
     if problems:
         raise LabError("\n".join(dict.fromkeys(problems)))
 
@@ -72,13 +73,24 @@ def _numbers(version: re.Match[str]) -> tuple[int, ...]:
     return tuple(int(part or 0) for part in version.groups())
 
 
-def _disk(directory: Path) -> Iterator[str]:
-    """The tools take a lot to build and little to run."""
-    needed = WARM_GIGABYTES if any(CACHE.glob("bin-*")) else COLD_GIGABYTES
+def full_disks() -> list[str]:
+    """Where there is too little room left for anything to go well; a line for each disk."""
+    problems = [*_disk(STATE, RUNNING_GIGABYTES), *_disk(CACHE, RUNNING_GIGABYTES)]
+    return list(dict.fromkeys(problems))
+
+
+def _gigabytes() -> float:
+    """The tools take a lot to build and little to run; a node that is there has taken its share."""
+    if not any(CACHE.glob("bin-*")):
+        return COLD_GIGABYTES
+    return RUNNING_GIGABYTES if owner.current() else WARM_GIGABYTES
+
+
+def _disk(directory: Path, needed: float) -> Iterator[str]:
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if free < needed:
-        yield f"{existing} has {free:.0f} GB free, and the lab needs {needed} GB there: make room"
+        yield f"{existing} has {free:.3g} GB free, and the lab needs {needed} GB there: make room"
 
 
 def main() -> None:

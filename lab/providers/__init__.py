@@ -6,6 +6,7 @@ Each is a process that serves the provider protocol; the engine finds it on the 
 import shlex
 from pathlib import Path
 
+from lab import files
 from lab.paths import REPO
 
 PACKAGES = ("kubernetes", "random", "tls")
@@ -17,5 +18,5 @@ def install(bin_dir: Path, python: str) -> None:
     for package in PACKAGES:
         wrapper = bin_dir / f"pulumi-resource-{package}"
         command = f'exec {shlex.quote(python)} -m lab.providers.{package} "$@"'
-        wrapper.write_text(f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(REPO))} {command}\n")
-        wrapper.chmod(0o755)
+        script = f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(REPO))} {command}\n"
+        files.write(wrapper, script, mode=0o755)

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import termios
 import time
@@ -43,6 +44,11 @@ class Terminal:
     def interrupt(self) -> None:
         """Press Ctrl-C."""
         os.write(self._master, CTRL_C)
+
+    def kill(self) -> None:
+        """End at once all that runs at the terminal."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self.end()
 
     def end(self, timeout: float = 120) -> int:
         """Read what is left, and return the exit code."""

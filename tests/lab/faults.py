@@ -1,6 +1,7 @@
 """What goes wrong on a machine, and that the next `make up` or `make down` ends well."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from lab import daemons, lifecycle, network
 from lab.paths import REPO, STATE
+from tests.lab import machine
 from tests.lab.conftest import FirstUp, Installation, make
 from tests.lab.terminal import Terminal
 
@@ -124,7 +126,7 @@ def fill(ballast: Path) -> None:
 def said(output: str) -> list[str]:
     """The lines in which the lab says what is wrong; there is never a traceback."""
     assert "Traceback" not in output
-    return [line.strip() for line in output.splitlines() if line.startswith("lab: ")]
+    return re.findall(r"(?<![-\w])lab: [^\r\n]*", output)
 
 
 @pytest.mark.last
@@ -160,18 +162,26 @@ def at_terminal(target: str) -> Terminal:
 
 
 # In this order: what a command meets is what the one before it, interrupted, has left.
-POINTS = {
-    "up: containerd": "one-node Kubernetes: (containerd|etcd)",
-    "up: API server": "one-node Kubernetes: kube-apiserver",
-    "up: node": "one-node Kubernetes: (kubelet|kube-proxy|node Ready)",
-    "up: images": "one-node Kubernetes: images",
-    "up: DNS, storage and registry": "DNS, storage and registry",
-    "up: certificates": "tls:index.* creating",
-    "up: Deployments": "Deployment buildkitd creating",
-    "up: first build": "first build through the gateway",
-    "down: destroy": "deleting",
-    "down: node": "stopping the node",
+UP_POINTS = {
+    "containerd": "one-node Kubernetes: (containerd|etcd)",
+    "API server": "one-node Kubernetes: kube-apiserver",
+    "node": "one-node Kubernetes: (kubelet|kube-proxy|node Ready)",
+    "images": "one-node Kubernetes: images",
+    "DNS, storage and registry": "DNS, storage and registry",
+    "certificates": "tls:index.* creating",
+    "Deployments": "Deployment buildkitd creating",
+    "first build": "first build through the gateway",
 }
+DOWN_POINTS = {"destroy": "deleting", "node": "stopping the node"}
+
+
+def assert_ends_at(target: str, point: str) -> None:
+    """Ctrl-C when the command says this ends it with one line."""
+    command = at_terminal(target)
+    command.wait_for(point)
+    command.interrupt()
+    assert command.end() != 0, command.last
+    assert said(command.said) == [INTERRUPTED], command.last
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +190,32 @@ def nothing_runs(first_up: FirstUp) -> None:
 
 
 @pytest.mark.last
-@pytest.mark.parametrize("point", POINTS)
-def test_ctrl_c_ends_a_command_with_one_line(nothing_runs: None, point: str) -> None:
-    command = at_terminal(point.partition(":")[0])
-    command.wait_for(POINTS[point])
-    command.interrupt()
-    assert command.end() != 0, command.last
-    assert said(command.said) == [INTERRUPTED], command.last
+@pytest.mark.parametrize("point", UP_POINTS)
+def test_ctrl_c_ends_make_up_with_one_line(nothing_runs: None, point: str) -> None:
+    assert_ends_at("up", UP_POINTS[point])
+
+
+@pytest.mark.last
+def test_make_up_ends_well_after_all_these_interruptions(first_up: FirstUp) -> None:
+    assert_up()
+
+
+@pytest.mark.last
+@pytest.mark.parametrize("point", DOWN_POINTS)
+def test_ctrl_c_ends_make_down_with_one_line(first_up: FirstUp, point: str) -> None:
+    assert_ends_at("down", DOWN_POINTS[point])
+
+
+@pytest.mark.last
+def test_make_down_ends_well_after_these_interruptions(first_up: FirstUp) -> None:
+    assert_down()
+    assert machine.differences(first_up.machine_before, machine.snapshot()) == []
+
+
+@pytest.mark.last
+def test_make_up_ends_well_after_a_kill(first_up: FirstUp) -> None:
+    assert_down()
+    command = at_terminal("up")
+    command.wait_for("Deployment buildkitd creating")
+    command.kill()
+    assert_up()
