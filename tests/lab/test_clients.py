@@ -29,7 +29,7 @@ def test_a_client_of_another_ca_is_refused(
     assert installation.buildctl("debug", "workers").returncode == 0
     result = stranger.buildctl("--timeout=5", "debug", "workers")
     assert result.returncode != 0
-    assert "connection error" in result.stderr
+    assert "Unavailable" in result.stderr
 
 
 def test_a_client_without_a_certificate_is_refused(installation: Installation) -> None:
@@ -38,7 +38,7 @@ def test_a_client_without_a_certificate_is_refused(installation: Installation) -
     bare = ("buildctl", "--addr", endpoint, "--tlscacert", "certs/ca.pem", "--timeout=5")
     result = installation.run(*bare, "debug", "workers")
     assert result.returncode != 0
-    assert "connection error" in result.stderr
+    assert "Unavailable" in result.stderr
 
 
 def test_buildkitd_itself_answers_no_client_of_the_gateway(installation: Installation) -> None:
