@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 
 from lab.providers import PACKAGES, install
-from lab.providers.kubernetes.api import Kubeconfig, Resource
+from lab.providers.kubernetes.api import ApiError, Cluster, Kubeconfig, Resource
 from lab.providers.kubernetes.objects import (
     AUTONAMED,
     compare,
@@ -27,7 +27,7 @@ from lab.providers.kubernetes.objects import (
     take_over,
 )
 from lab.providers.kubernetes.provider import Kubernetes
-from lab.providers.kubernetes.readiness import _RULES
+from lab.providers.kubernetes.readiness import _RULES, await_ready, check_ready
 from lab.providers.kubernetes.rules import plural, replacing
 from lab.providers.random import Random
 from lab.providers.server import Change, CheckFailed, NotReady, Operation, Provider, ResourceError
@@ -159,6 +159,51 @@ def obj(kind: str, name: str = "n", api: str = "v1", **fields: Any) -> dict[str,
             obj("Pod", spec={"containers": [{"image": "a"}]}),
             obj("Pod", spec={"containers": [{"image": "b"}]}),
             ["spec.containers[0].image"],
+        ),
+        (
+            obj("Pod", spec={"containers": [{"image": "a"}]}),
+            obj("Pod", spec={"containers": [{"image": "a"}, {"image": "b"}]}),
+            ["spec.containers[1]"],
+        ),
+        (
+            obj("Pod", spec={"containers": [{"image": "a"}, {"image": "b"}]}),
+            obj("Pod", spec={"containers": [{"image": "a"}]}),
+            [],
+        ),
+        (
+            obj("Pod", spec={"securityContext": {"runAsUser": 1}}),
+            obj("Pod", spec={}),
+            ["spec.securityContext"],
+        ),
+        (obj("Pod", spec={}), obj("Pod", spec={"hostUsers": False}), []),
+        (
+            obj("Pod", spec={"terminationGracePeriodSeconds": 1}),
+            obj("Pod", spec={"terminationGracePeriodSeconds": 2}),
+            ["spec.terminationGracePeriodSeconds"],
+        ),
+        (
+            obj("DaemonSet", api="apps/v1", spec={"selector": {"matchLabels": {"a": "1"}}}),
+            obj("DaemonSet", api="apps/v1", spec={"selector": {"matchLabels": {"a": "2"}}}),
+            ["spec.selector.matchLabels.a"],
+        ),
+        (
+            obj("Job", api="batch/v1", spec={"backoffLimit": 1, "activeDeadlineSeconds": 1}),
+            obj("Job", api="batch/v1", spec={"backoffLimit": 2, "activeDeadlineSeconds": 2}),
+            [],
+        ),
+        (
+            obj("PodDisruptionBudget", api="policy/v1", spec={"selector": {"matchLabels": {}}}),
+            obj(
+                "PodDisruptionBudget",
+                api="policy/v1",
+                spec={"selector": {"matchLabels": {"a": ""}}},
+            ),
+            [],
+        ),
+        (
+            obj("PersistentVolumeClaim", spec={"storageClassName": "a"}),
+            obj("PersistentVolumeClaim", spec={"storageClassName": "b"}),
+            ["spec.storageClassName"],
         ),
         (
             obj("PersistentVolumeClaim", spec={"resources": {"requests": {"storage": "1Gi"}}}),
@@ -296,14 +341,48 @@ def test_a_missing_kubeconfig_or_context_is_said_plainly(tmp_path: Path) -> None
         Kubeconfig.load(KUBECONFIG, "c")
 
 
-# Readiness, of objects that need no second look at the cluster
+# Readiness
 
 
-class NoCluster:
-    """A cluster in which nothing else is."""
+class FakeCluster:
+    """What each look finds in the cluster, a look ending with the pods; the last finds the rest."""
 
-    def list(self, *_: Any) -> list[Any]:
-        return []
+    def __init__(self, *looks: list[dict[str, Any]]) -> None:
+        self._looks = list(looks) or [[]]
+        self.refusal: ApiError | None = None
+
+    def get(self, kind: tuple[str, str], namespace: str, name: str) -> dict[str, Any]:
+        for item in self._looks[0]:
+            if (item["kind"], item["metadata"]["name"]) == (kind[1], name):
+                return item
+        raise ApiError(404, f'"{name}" not found'.encode())
+
+    def list(self, kind: tuple[str, str], *_: Any) -> list[dict[str, Any]]:
+        found = [item for item in self._looks[0] if item["kind"] == kind[1]]
+        if kind[1] == "Pod" and len(self._looks) > 1:
+            self._looks.pop(0)
+        return found
+
+    def resource(self, api_version: str, kind: str) -> Resource:
+        return Resource(f"/apis/{api_version}", kind, namespaced=True)
+
+    def request(self, method: str, path: str, *_: Any, **__: Any) -> dict[str, Any]:
+        if method != "GET" and self.refusal:
+            raise self.refusal
+        kind, name = path.split("/")[-2:]
+        return self.get(("", kind), "", name)
+
+
+def fake(*looks: list[dict[str, Any]]) -> Any:
+    cluster: Cluster = FakeCluster(*looks)  # type: ignore[assignment]
+    return cluster
+
+
+def true(*kinds: str) -> list[dict[str, str]]:
+    return [{"type": kind, "status": "True"} for kind in kinds]
+
+
+SCHEDULED = true("PodScheduled", "Initialized")
 
 
 @pytest.mark.parametrize(
@@ -312,21 +391,160 @@ class NoCluster:
         ("v1/Service", {"clusterIP": "None", "selector": {"a": "b"}}, {}, True),
         ("v1/Service", {"selector": {"a": "b"}}, {}, False),
         ("v1/Service", {}, {}, True),
-        ("v1/Pod", {}, {"phase": "Succeeded"}, True),
-        ("v1/Pod", {}, {"phase": "Running"}, False),
+        ("v1/Pod", {}, {"phase": "Succeeded", "conditions": SCHEDULED}, True),
+        ("v1/Pod", {}, {"phase": "Running", "conditions": SCHEDULED}, False),
+        ("v1/Pod", {}, {"phase": "Running", "conditions": [*SCHEDULED, *true("Ready")]}, True),
+        ("v1/Pod", {}, {"phase": "Pending"}, False),
         ("v1/PersistentVolumeClaim", {}, {"phase": "Bound"}, True),
         ("v1/PersistentVolumeClaim", {}, {"phase": "Pending"}, False),
-        ("batch/v1/Job", {}, {"conditions": [{"type": "Complete", "status": "True"}]}, True),
+        ("v1/PersistentVolumeClaim", {"storageClassName": "late"}, {"phase": "Pending"}, True),
+        ("v1/PersistentVolumeClaim", {"storageClassName": "soon"}, {"phase": "Pending"}, False),
+        ("batch/v1/Job", {}, {"startTime": "now", "conditions": true("Complete")}, True),
         ("batch/v1/Job", {}, {"startTime": "now"}, False),
         ("apps/v1/StatefulSet", {"replicas": 0}, {"observedGeneration": 1, "replicas": 0}, False),
+        (
+            "apps/v1/DaemonSet",
+            {},
+            {
+                "observedGeneration": 1,
+                "desiredNumberScheduled": 1,
+                "currentNumberScheduled": 1,
+                "updatedNumberScheduled": 1,
+            },
+            False,
+        ),
     ],
 )
 def test_readiness_follows_the_documented_rules(
     kind: str, spec: dict[str, Any], status: dict[str, Any], ready: bool
 ) -> None:
+    classes = [
+        obj("StorageClass", name, volumeBindingMode=mode)
+        for name, mode in (("late", "WaitForFirstConsumer"), ("soon", "Immediate"))
+    ]
     metadata = {"name": "n", "namespace": "team", "generation": 1, "uid": "u"}
-    found = _RULES[kind](NoCluster(), {"metadata": metadata, "spec": spec, "status": status})  # type: ignore[arg-type]
+    found = _RULES[kind](fake(classes), {"metadata": metadata, "spec": spec, "status": status})
     assert (not found.missing) == ready
+
+
+def pod(*containers: dict[str, Any], untrue: str = "Ready", message: str = "") -> dict[str, Any]:
+    """A pod of the Job that is not ready, for the reason that the condition gives."""
+    condition = {"type": untrue, "status": "False", "reason": "Because", "message": message}
+    conditions = [one for one in SCHEDULED if one["type"] != untrue] + [condition]
+    found = obj("Pod", "p", status={"conditions": conditions, "containerStatuses": containers})
+    found["metadata"]["ownerReferences"] = [{"uid": "u"}]
+    return found
+
+
+def container(last: dict[str, Any] | None = None, **state: Any) -> dict[str, Any]:
+    return {"name": "c", "state": state, "lastState": {"terminated": last} if last else {}}
+
+
+ENDED = {"reason": "Error", "exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            pod(container(terminated={**ENDED, "message": "no such host"})),
+            "[Pod team/p]: [Error] no such host",
+        ),
+        (
+            pod(container(terminated=ENDED)),
+            '[Pod team/p]: container "c" completed with exit code 1',
+        ),
+        (
+            pod(
+                container(
+                    {**ENDED, "message": "bad"}, waiting={"reason": "Back", "message": "off"}
+                ),
+                message="unready: [c]",
+            ),
+            "[Pod team/p]: unready: [c][Back] off\n"
+            'container "c" terminated at 2026-01-01T00:00:00Z (Error: exit code 1)\nbad',
+        ),
+        (
+            pod(container(waiting={"reason": "ContainerCreating"}), message="unready: [c]"),
+            "[Pod team/p]: unready: [c]",
+        ),
+        (
+            pod(untrue="PodScheduled", message="Insufficient cpu"),
+            'Waiting for Pod "team/p" to be scheduled',
+        ),
+    ],
+)
+def test_a_pod_that_is_not_ready_says_why_in_its_own_words(found: Any, said: str) -> None:
+    with pytest.raises(NotReady, match="'p' was created but failed to initialize") as error:
+        check_ready(fake(), found)
+    assert error.value.reasons == [said]
+
+
+def job(**status: Any) -> dict[str, Any]:
+    found = obj("Job", "n", "batch/v1", spec={}, status={"startTime": "now", **status})
+    found["metadata"]["uid"] = "u"
+    return found
+
+
+def failed(reason: str) -> list[dict[str, str]]:
+    return [{"type": "Failed", "status": "True", "reason": reason, "message": "it is over"}]
+
+
+def test_a_failed_job_says_what_its_pods_said_though_they_are_gone() -> None:
+    ended = pod(container(terminated={**ENDED, "message": "push refused"}))
+    over = job(failed=1, conditions=failed("BackoffLimitExceeded"))
+    with pytest.raises(NotReady, match="'n' was created but failed to initialize") as error:
+        await_ready(op("kubernetes:batch/v1:Job"), fake([job(active=1), ended], [over]), job())
+    assert error.value.reasons == [
+        "[BackoffLimitExceeded] it is over",
+        "[Pod team/p]: [Error] push refused",
+    ]
+
+
+def test_a_job_that_failed_by_its_own_policy_is_waited_for() -> None:
+    over = job(failed=1, conditions=failed("PodFailurePolicy"))
+    with pytest.raises(NotReady, match="'n' timed out waiting to be Ready") as error:
+        await_ready(op("kubernetes:batch/v1:Job", timeout=0.01), fake([over]), over)
+    assert error.value.reasons == [
+        'Waiting for Job "team/n" to succeed (Active: 0 | Succeeded: 0 | Failed: 1)'
+    ]
+
+
+def test_a_refresh_does_not_mind_a_claim_that_is_not_bound() -> None:
+    claim = obj("PersistentVolumeClaim", spec={}, status={"phase": "Pending"})
+    check_ready(fake(), claim)
+
+
+CLAIM, SHRUNK = (
+    obj("PersistentVolumeClaim", spec={"resources": {"requests": {"storage": size}}})
+    for size in ("2Gi", "1Gi")
+)
+
+
+def shrink(cluster: Any, **more: Any) -> None:
+    provider = kubernetes()
+    provider.__dict__["_cluster"] = cluster
+    operation = op("kubernetes:core/v1:PersistentVolumeClaim", **more)
+    provider.update(operation, state(CLAIM), SHRUNK, [])
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_what_the_api_refuses_fails_the_preview_too(preview: bool) -> None:
+    cluster = fake([CLAIM])
+    cluster.refusal = ApiError(422, b"field can not be less than status.capacity")
+    with pytest.raises(NotReady) as error:
+        shrink(cluster, preview=preview)
+    assert str(error.value) == (
+        'the Kubernetes API server reported that "team/n" failed to fully initialize or become'
+        " live: field can not be less than status.capacity"
+    )
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_an_update_of_what_is_gone_says_so(preview: bool) -> None:
+    with pytest.raises(ResourceError, match='"n" not found\nunable to get cluster state') as error:
+        shrink(fake([]), preview=preview)
+    assert not isinstance(error.value, NotReady)
 
 
 # tls and random

@@ -106,7 +106,7 @@ def _changes(new: Any, old: Any, was: Any, path: Path) -> Iterator[tuple[Path, C
         for index, (now, then, asked) in enumerate(triples):
             yield from _changes(now, then, asked, (*path, index))
     elif new is _MISSING and old is not _MISSING:
-        yield path, Change.DELETE, old
+        yield path, Change.DELETE, None
     elif new is not _MISSING and old is not _MISSING:
         yield path, Change.UPDATE, new
     elif new is not _MISSING and not (new in _EMPTY and new == was):

@@ -46,9 +46,11 @@ _CONFLICT = (
     "#handle-field-conflicts-on-existing-resources for troubleshooting help.\n"
     'The resource managed by field manager "{manager}" had an apply conflict: {error}'
 )
-# Nobody there, may not look, no namespace yet, a replacement of the same name: then a preview shows
-# the inputs.
-_NO_PREVIEW = (0, 403, 404, 409)
+# Nobody there, or may not look: then a preview shows the inputs. A new object's namespace may be
+# yet to come as well, and what has its name may be what it replaces. Any other refusal is an error
+# in a preview too.
+_NO_PREVIEW = (0, 403)
+_NO_CREATE_PREVIEW = (*_NO_PREVIEW, 404, 409)
 # A namespace or a kind that the same program makes may not be there yet.
 _CREATE_RETRIES = 5
 # Which option, unless it is given, is read from the environment:
@@ -137,7 +139,8 @@ class Kubernetes(Provider):
         option = _MUTABLE.get(kind, "")
         mutable = _flag(self._config, option) and not live.get("immutable")
         diff = compare(new, live, inputs, replacing(group_of(new), kind, mutable), ignore)
-        if is_set(new, "pulumi.com/replaceUnready") and self._is_unready(live):
+        replaced_unready = kind == "Job" and is_set(new, "pulumi.com/replaceUnready")
+        if replaced_unready and self._is_unready(live):
             diff.replaces.append('metadata.annotations["pulumi.com/replaceUnready"]')
         same_place = all(
             new["metadata"].get(key) == live["metadata"].get(key) for key in ("name", "namespace")
@@ -148,15 +151,18 @@ class Kubernetes(Provider):
         return diff
 
     def _is_unready(self, live: Object) -> bool:
-        metadata = live["metadata"]
         try:
-            now = self._cluster.get(_gvk(live), metadata.get("namespace", ""), metadata["name"])
-            check_ready(self._cluster, now)
+            check_ready(self._cluster, self._live(live))
         except NotReady:
             return True
         except ResourceError:
             pass
         return False
+
+    def _live(self, obj: Object) -> Object:
+        """The object as it is now."""
+        metadata = obj["metadata"]
+        return self._cluster.get(_gvk(obj), metadata.get("namespace", ""), metadata["name"])
 
     def create(self, op: Operation, inputs: Properties) -> tuple[str, Properties]:
         """Create the object and wait until it is ready; in a preview let the server try."""
@@ -167,7 +173,7 @@ class Kubernetes(Provider):
         try:
             live = self._post(op, obj, manager)
         except (ApiError, Unreachable) as error:
-            if op.preview and error.status in _NO_PREVIEW:
+            if op.preview and error.status in _NO_CREATE_PREVIEW:
                 return "", inputs
             raise ResourceError(
                 f'resource "{op.urn}" was not successfully created by the Kubernetes API server: '
@@ -253,7 +259,6 @@ class Kubernetes(Provider):
             return news
         _, old = _parse(state)
         manager = annotation(obj, "pulumi.com/patchFieldManager") or plain(state)[_MANAGER]
-        live = old
         try:
             live = self._apply(op, obj, old["metadata"]["name"], manager, ignore)
             if not op.preview:
@@ -261,14 +266,23 @@ class Kubernetes(Provider):
         except ResourceError as error:
             if op.preview and error.status in _NO_PREVIEW:
                 return news
-            if op.preview:
-                raise
+            live = self._after_failure(op, old, error)
             raise NotReady(
                 f'the Kubernetes API server reported that "{_id(live)}" failed to fully initialize'
                 f" or become live: {error}",
                 getattr(error, "reasons", []),
-            ).found(_id(live), self._snapshot(obj, live, news, manager)) from None
+            ).found(_id(live), _checkpoint(obj, live, news, manager)) from None
         return _checkpoint(obj, live, news, manager)
+
+    def _after_failure(self, op: Operation, old: Object, error: ResourceError) -> Object:
+        """The object that an update failed to change; without it, nothing goes into the state."""
+        try:
+            return self._live(old)
+        except ResourceError as unseen:
+            raise ResourceError(
+                f'update of resource "{op.urn}" failed: {error}\n'
+                f"unable to get cluster state: {unseen}"
+            ) from None
 
     def _apply(
         self, op: Operation, obj: Object, name: str, manager: str, ignore: list[str]
@@ -300,9 +314,8 @@ class Kubernetes(Provider):
 
     def _snapshot(self, obj: Object, live: Object, inputs: Properties, manager: str) -> Properties:
         """The state after a failure: the object as it is now, if it can be had."""
-        metadata = live["metadata"]
         with suppress(ResourceError):
-            live = self._cluster.get(_gvk(live), metadata.get("namespace", ""), metadata["name"])
+            live = self._live(live)
         return _checkpoint(obj, live, inputs, manager)
 
     def delete(self, op: Operation, id_: str, state: Properties) -> None:

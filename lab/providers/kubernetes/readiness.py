@@ -44,6 +44,8 @@ class Readiness:
     """For how many seconds it has to stay ready."""
     owner: Object | None = None
     """Whose pods may tell more."""
+    pods_go: bool = False
+    """Its pods may be gone when it fails: what each of them said is kept."""
 
 
 def _condition(obj: Object, kind: str) -> Object:
@@ -126,7 +128,7 @@ def _unbound_claims(cluster: Cluster, obj: Object) -> list[str]:
         for claim in claims
         if claim["metadata"]["name"] in wanted and claim["status"].get("phase") != "Bound"
     ]
-    return [f"Failed to bind PersistentVolumeClaim(s): {', '.join(unbound)}"] if unbound else []
+    return [f'Failed to bind PersistentVolumeClaim(s): "{",".join(unbound)}"'] if unbound else []
 
 
 def _stateful_set(cluster: Cluster, obj: Object) -> Readiness:
@@ -137,6 +139,8 @@ def _stateful_set(cluster: Cluster, obj: Object) -> Readiness:
     counted = ["replicas", "readyReplicas"] + ([] if by_hand else ["currentReplicas"])
     current, update = status.get("currentRevision", ""), status.get("updateRevision", "")
     ready = status.get("readyReplicas", 0)
+    if current != update:  # some of them are still the old ones
+        ready = min(ready, status.get("updatedReplicas", 0))
     missing = []
     if status.get("observedGeneration", 0) < generation:
         missing.append("The StatefulSet controller has not seen the change")
@@ -167,25 +171,34 @@ def _daemon_set(cluster: Cluster, obj: Object) -> Readiness:
 
 def _pod(cluster: Cluster, obj: Object) -> Readiness:
     """api-docs/core/v1/pod: scheduled, initialized and ready, or succeeded."""
-    if obj["status"].get("phase") == "Succeeded":
+    untrue = _untrue(obj)
+    if untrue is None:
         return Readiness()
-    missing = [kind for kind in ("PodScheduled", "Initialized", "Ready") if not _is_true(obj, kind)]
-    name = obj["metadata"]["name"]
-    lines = {"PodScheduled": "scheduled", "Initialized": "initialized", "Ready": "ready"}
-    status = f'Waiting for Pod "{name}" to be {lines[missing[0]]}' if missing else ""
-    return Readiness(_pod_trouble(obj) or [status] if missing else [], status)
+    steps = {"PodScheduled": "scheduled", "Initialized": "initialized", "Ready": "ready"}
+    status = f'Waiting for Pod "{_qualified(obj)}" to be {steps[untrue]}'
+    return Readiness(_pod_trouble(obj) or [status], status)
+
+
+# A Job that failed for another reason is waited for until the time is over, by the official
+# provider too.
+_JOB_FAILURES = ("BackoffLimitExceeded", "DeadlineExceeded")
 
 
 def _job(cluster: Cluster, obj: Object) -> Readiness:
     """api-docs/batch/v1/job: it started and is complete; one that failed fails at once."""
-    failed = _is_true(obj, "Failed")
+    counts, condition = obj.get("status", {}), _condition(obj, "Failed")
+    failed = _is_true(obj, "Failed") and condition.get("reason") in _JOB_FAILURES
     if _is_true(obj, "Complete") and not failed:
         return Readiness()
-    condition = _condition(obj, "Failed")
-    reason = f"[{condition.get('reason')}] {condition.get('message')}"
-    started = obj.get("status", {}).get("startTime")
-    status = f"Waiting for Job to {'succeed' if started else 'start'}"
-    return Readiness([reason if failed else status], status, failed=failed, owner=obj)
+    name = f'Waiting for Job "{_qualified(obj)}"'
+    numbers = (
+        f"{kind.title()}: {counts.get(kind, 0)}" for kind in ("active", "succeeded", "failed")
+    )
+    status = f"{name} to succeed ({' | '.join(numbers)})"
+    if "startTime" not in counts:
+        status = f"{name} to start"
+    missing = [f"[{condition['reason']}] {condition['message']}"] if failed else [status]
+    return Readiness(missing, status, failed=failed, owner=obj, pods_go=True)
 
 
 def _service(cluster: Cluster, obj: Object) -> Readiness:
@@ -248,42 +261,53 @@ _RULES: dict[str, Callable[[Cluster, Object], Readiness]] = {
     "v1/Pod": _pod,
     "v1/Service": _service,
 }
+# Whether these are ready is asked after a create or an update only.
+_NOT_READ = frozenset({"v1/PersistentVolumeClaim"})
+
+_UNREADY = "Resource '{}' was created but failed to initialize"
+_TIMED_OUT = "'{}' timed out waiting to be Ready"
+_CANCELLED = 'Resource operation was cancelled for "{}"'
+
+
+def _untrue(pod: Object) -> str | None:
+    """The first condition that a pod has yet to meet; one that succeeded need not be ready."""
+    kinds = ["PodScheduled", "Initialized"]
+    if pod.get("status", {}).get("phase") != "Succeeded":
+        kinds.append("Ready")
+    return next((kind for kind in kinds if not _is_true(pod, kind)), None)
 
 
 def _pod_trouble(pod: Object) -> list[str]:
-    """What keeps a pod from being ready, as far as its status tells."""
-    status, metadata = pod.get("status", {}), pod["metadata"]
-    if status.get("phase") == "Succeeded" or _is_true(pod, "Ready"):
+    """What keeps a pod from being ready, as far as the official provider tells it.
+
+    It has no word on why a pod is not scheduled, nor on its init containers.
+    """
+    untrue = _untrue(pod)
+    condition = _condition(pod, untrue or "")
+    if untrue == "PodScheduled" or not condition:
         return []
-    containers = [
-        *status.get("initContainerStatuses", []),
-        *status.get("containerStatuses", []),
-    ]
+    containers = pod["status"].get("containerStatuses", [])
     parts = [text for container in containers for text in _container_trouble(container)]
-    conditions = [_condition(pod, kind) for kind in ("PodScheduled", "Initialized", "Ready")]
-    said = [c["message"] for c in conditions if c.get("status") == "False" and c.get("message")]
-    if not said and not parts:
-        return []
-    name = f"{metadata['namespace']}/{metadata['name']}"
-    return [" -- ".join([f"[Pod {name}]: {said[0] if said else 'not ready'}", *parts])]
+    said = condition.get("message", "") if condition.get("reason") else ""
+    return [f"[Pod {_qualified(pod)}]: {said}" + "\n".join(parts)] if said or parts else []
 
 
 def _container_trouble(container: Object) -> Iterable[str]:
     if container.get("ready"):
         return
-    states = [container.get("state", {}), container.get("lastState", {})]
-    waiting = states[0].get("waiting", {})
-    if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-        yield f"[{waiting['reason']}] {waiting.get('message', '')}".strip()
-    for ended in (state.get("terminated", {}) for state in states):
-        if ended.get("exitCode"):
-            text = ended.get("message", "").strip()
-            reason = ended.get("reason", "Error")
-            yield (
-                f"[{reason}] {text}"
-                if text
-                else f'Container "{container["name"]}" completed with exit code {ended["exitCode"]}'
-            )
+    name, state = f'container "{container["name"]}"', container.get("state", {})
+    waiting, ended = state.get("waiting", {}), state.get("terminated", {})
+    if waiting.get("reason") not in (None, "ContainerCreating"):
+        yield f"[{waiting['reason']}] {waiting.get('message', '')}"
+    if ended.get("message"):
+        yield f"[{ended['reason']}] {ended['message']}"
+    elif ended:
+        yield f"{name} completed with exit code {ended['exitCode']}"
+    if before := container.get("lastState", {}).get("terminated"):
+        end = f"{before.get('reason', '')}: exit code {before['exitCode']}"
+        yield f"{name} terminated at {before['finishedAt']} ({end})"
+        if before.get("message"):
+            yield before["message"]
 
 
 def _troubles(cluster: Cluster, owner: Object | None) -> list[str]:
@@ -291,6 +315,12 @@ def _troubles(cluster: Cluster, owner: Object | None) -> list[str]:
         return []
     pods = _owned(cluster, ("v1", "Pod"), owner)
     return [text for pod in pods for text in _pod_trouble(pod)]
+
+
+def _qualified(obj: Object) -> str:
+    """The name as the official provider shows it."""
+    namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+    return name if namespace == "default" else f"{namespace}/{name}"
 
 
 def _kind(obj: Object) -> str:
@@ -310,12 +340,12 @@ def _seconds(op: Operation, obj: Object, default: float) -> float:
 def check_ready(cluster: Cluster, obj: Object) -> None:
     """Raise `NotReady` when an object is not ready at this moment; for a refresh."""
     rule = _RULES.get(_kind(obj))
-    if rule is None or is_set(obj, "pulumi.com/skipAwait"):
+    if rule is None or _kind(obj) in _NOT_READ or is_set(obj, "pulumi.com/skipAwait"):
         return
     now = rule(cluster, obj)
     if now.missing:
         reasons = [*now.missing, *_troubles(cluster, now.owner)]
-        raise NotReady(f"'{obj['metadata']['name']}' is not ready", reasons)
+        raise NotReady(_UNREADY.format(obj["metadata"]["name"]), reasons)
 
 
 def await_ready(op: Operation, cluster: Cluster, obj: Object) -> Object:
@@ -330,9 +360,9 @@ def await_ready(op: Operation, cluster: Cluster, obj: Object) -> Object:
         if time.monotonic() >= deadline and not wait.now.missing:
             break  # ready, only not for long enough
         if time.monotonic() >= deadline:
-            raise wait.failure("timed out waiting to be Ready")
+            raise wait.failure(_TIMED_OUT)
         if op.cancelled.wait(next(pauses)):
-            raise wait.failure("was cancelled while waiting to be Ready")
+            raise wait.failure(_CANCELLED)
     op.status("")
     return wait.obj
 
@@ -346,6 +376,7 @@ class _Wait:
         self.ready_since = 0.0
         self.troubled_at = time.monotonic()
         self.shown = ""
+        self.kept: dict[str, None] = {}
 
     def over(self) -> bool:
         """Look once; whether the object is ready and has been for long enough."""
@@ -356,8 +387,10 @@ class _Wait:
             self.now = self.rule(self.cluster, self.obj)
         except Unreachable as error:  # an API server that restarts is no failure of the object's
             self.now = Readiness([str(error)], str(error))
+        if self.now.pods_go:
+            self.kept.update(dict.fromkeys(self._troubles()))
         if self.now.failed:
-            raise self.failure("failed")
+            raise self.failure(_UNREADY)
         if self.now.missing:
             self.ready_since = 0.0
             self._show()
@@ -381,10 +414,10 @@ class _Wait:
         except ResourceError:
             return []
 
-    def failure(self, what: str) -> NotReady:
+    def failure(self, text: str) -> NotReady:
         """The wait ended badly."""
-        reasons = [*self.now.missing, *self._troubles()]
-        return NotReady(f"'{self.obj['metadata']['name']}' {what}", reasons)
+        troubles = self.kept or self._troubles()
+        return NotReady(text.format(self.obj["metadata"]["name"]), [*self.now.missing, *troubles])
 
 
 def await_gone(op: Operation, cluster: Cluster, obj: Object, path: str) -> None:
