@@ -77,13 +77,18 @@ class Engine:
 
     def __str__(self) -> str:
         """What runs the program, in one line."""
-        version = importlib.metadata.version("pulumi")
-        if self.official:
-            return f"Pulumi: the official CLI, language host and plugins, from {self.official}"
-        return (
-            f"Pulumi: the lab's own (CLI {version} from its Go module, inline program, "
-            "plugins of lab/providers)"
-        )
+        return description(self.official)
+
+
+def description(official: Path | None) -> str:
+    """A Pulumi in one line: the one in a directory, or the lab's own."""
+    if official:
+        return f"Pulumi: the official CLI, language host and plugins, from {official}"
+    version = importlib.metadata.version("pulumi")
+    return (
+        f"Pulumi: the lab's own (CLI {version} from its Go module, inline program, "
+        "plugins of lab/providers)"
+    )
 
 
 def official_cli() -> Path | None:

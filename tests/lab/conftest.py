@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab import client, lifecycle, owner, registry
-from lab.engine import merge
+from lab.engine import description, merge, official_cli
 from lab.network import REGISTRY
 from lab.paths import REPO
 from tests.lab import machine
@@ -22,6 +22,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("lab")
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:
+    """Which Pulumi the lab's tests run with; it is installed now if it can be."""
+    with_lab = any(item.get_closest_marker("lab") for item in items)
+    return [description(official_cli())] if with_lab else []
 
 
 def make(

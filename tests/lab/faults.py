@@ -131,10 +131,10 @@ def said(output: str) -> list[str]:
 
 @pytest.mark.last
 def test_a_full_disk_is_named_and_the_next_command_ends_well(small_disk: Path) -> None:
-    starting = at_terminal("up")
-    starting.wait_for("one-node Kubernetes: images")
-    fill(small_disk)
-    assert starting.end() != 0
+    with at_terminal("up") as starting:
+        starting.wait_for("one-node Kubernetes: images")
+        fill(small_disk)
+        assert starting.end() != 0
     (line,) = said(starting.said)
     assert f"{STATE} has" in line
 
@@ -177,10 +177,10 @@ DOWN_POINTS = {"destroy": "deleting", "node": "stopping the node"}
 
 def assert_ends_at(target: str, point: str) -> None:
     """Ctrl-C when the command says this ends it with one line."""
-    command = at_terminal(target)
-    command.wait_for(point)
-    command.interrupt()
-    assert command.end() != 0, command.last
+    with at_terminal(target) as command:
+        command.wait_for(point)
+        command.interrupt()
+        assert command.end() != 0, command.last
     assert said(command.said) == [INTERRUPTED], command.last
 
 
@@ -215,7 +215,7 @@ def test_make_down_ends_well_after_these_interruptions(first_up: FirstUp) -> Non
 @pytest.mark.last
 def test_make_up_ends_well_after_a_kill(first_up: FirstUp) -> None:
     assert_down()
-    command = at_terminal("up")
-    command.wait_for("Deployment buildkitd creating")
-    command.kill()
+    with at_terminal("up") as command:
+        command.wait_for("Deployment buildkitd creating")
+        command.kill()
     assert_up()

@@ -11,20 +11,23 @@ import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 CTRL_C = b"\x03"
+# Where the tests run in the background, Ctrl-C is ignored, and what they start would inherit that.
+NEW_TERMINAL = ("setsid", "--ctty", "env", "--default-signal=INT")
 WIDE = (50, 200)  # rows and columns: no line of a step is cut off
 
 
 class Terminal:
-    """Runs a command as the foreground of a new terminal."""
+    """Runs a command as the foreground of a new terminal, which takes it along when it closes."""
 
     def __init__(self, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
         """Start it."""
         self._master, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, WIDE)
         self._process = subprocess.Popen(
-            ["setsid", "--ctty", "--", *command],
+            [*NEW_TERMINAL, *command],
             cwd=cwd,
             env={**env, "TERM": "xterm"},
             stdin=terminal,
@@ -33,6 +36,13 @@ class Terminal:
         )
         os.close(terminal)
         self.said = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self.kill()
 
     def wait_for(self, pattern: str, timeout: float = 120) -> None:
         """Read until the pattern has been said."""

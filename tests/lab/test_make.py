@@ -18,8 +18,8 @@ def test_make_up_ends_with_what_to_do_next(first_up: FirstUp, installation: Inst
     assert "make client-certs CLIENT=dev DIR=certs" in said
 
 
-def test_make_up_says_which_pulumi_it_ran(first_up: FirstUp) -> None:
-    assert "Pulumi: the " in first_up.result.stdout
+def test_make_up_says_which_pulumi_it_ran(first_up: FirstUp, installation: Installation) -> None:
+    assert str(installation.lab.engine) in first_up.result.stdout.splitlines()
 
 
 def test_a_second_up_changes_nothing(installation: Installation) -> None:
