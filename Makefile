@@ -29,10 +29,6 @@ client-certs: python ## write ca.pem, cert.pem, key.pem: make client-certs CLIEN
 test: machine check ## prove the project: lint, types, and every test, on the real cluster
 	@$(PYTHON) -m pytest --durations=15
 
-.PHONY: test-faults
-test-faults: machine python ## break the lab on purpose: kills, a full disk, Ctrl-C, a clock that jumps
-	@$(PYTHON) -m pytest tests/lab/faults.py
-
 .PHONY: test-fast
 test-fast: check ## all that needs no lab
 	@$(PYTHON) -m pytest -n 2 $(FAST)

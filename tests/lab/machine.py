@@ -5,6 +5,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from lab.network import NAME
+
+HIERARCHIES = Path("/sys/fs/cgroup")
 SYSCTLS = (
     "net/ipv4/ip_forward",
     "net/ipv4/conf/all/rp_filter",
@@ -58,21 +61,32 @@ def _output(*command: str) -> list[str]:
 
 
 def _cgroups() -> Iterator[str]:
-    """Those of a node; the machine makes and removes its own at any time."""
-    for directory, _, _ in os.walk("/sys/fs/cgroup"):
-        if any(name in directory for name in ("buildkit", "kubepods", "k8s.io")):
-            yield directory
+    """Those of the node and those that Kubernetes makes at the top, of one hierarchy or of each.
+
+    The machine makes and removes its own at any time, and so does another cluster on it.
+    """
+    for top in ("buildkit*", "kubepods*", "k8s.io"):
+        for group in (*HIERARCHIES.glob(top), *HIERARCHIES.glob(f"*/{top}")):
+            for directory, _, _ in os.walk(group):
+                yield directory
 
 
 def _namespaced_processes() -> Iterator[str]:
+    """Those of the node and those that the tests may have left; others' are their business."""
     own = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "mnt")}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             other = any(os.readlink(process / "ns" / kind) != ns for kind, ns in own.items())
-            if other and (command := (process / "cmdline").read_text()):
-                yield command.replace("\0", " ")
+            if other and _may_be_the_labs(process) and (process / "cmdline").read_text():
+                yield (process / "cmdline").read_text().replace("\0", " ")
         except OSError:
             continue  # it has ended
+
+
+def _may_be_the_labs(process: Path) -> bool:
+    """Whether it is in the node's cgroup or in that of the tests, which start all commands."""
+    groups = (process / "cgroup").read_text()
+    return f"/{NAME}" in groups or groups == Path("/proc/self/cgroup").read_text()
 
 
 def _read(file: str) -> str:

@@ -179,6 +179,48 @@ def test_a_second_provider_reaches_its_own_cluster(lab: lifecycle.Lab, tmp_path:
         assert "configmap/settings-" not in objects(lab, "second")
 
 
+def test_what_the_api_refuses_fails_the_preview(lab: lifecycle.Lab, tmp_path: Path) -> None:
+    def stack(size: str) -> automation.Stack:
+        spec = k8s.core.v1.PersistentVolumeClaimSpecArgs(
+            access_modes=["ReadWriteOnce"],
+            storage_class_name="lab",
+            resources=k8s.core.v1.VolumeResourceRequirementsArgs(requests={"storage": size}),
+        )
+        metadata = k8s.meta.v1.ObjectMetaArgs(name="claim", namespace="refused")
+
+        def program() -> None:
+            k8s.core.v1.PersistentVolumeClaim("claim", metadata=metadata, spec=spec)
+
+        return program_stack(lab, "refused", program, tmp_path)
+
+    with namespace_of(lab, "refused"):
+        stack("2Gi").up()
+        with pytest.raises(automation.CommandError, match="Forbidden: spec is immutable"):
+            stack("1Gi").preview()
+        stack("2Gi").destroy(remove=True)
+
+
+def test_a_job_that_fails_says_its_last_words(lab: lifecycle.Lab, tmp_path: Path) -> None:
+    def program() -> None:
+        last_words = "echo push refused > /dev/termination-log; exit 1"
+        container = k8s.core.v1.ContainerArgs(
+            name="push", image="docker.io/library/busybox:stable", command=["sh", "-c", last_words]
+        )
+        pod = k8s.core.v1.PodSpecArgs(containers=[container], restart_policy="Never")
+        template = k8s.core.v1.PodTemplateSpecArgs(spec=pod)
+        k8s.batch.v1.Job(
+            "push",
+            metadata=k8s.meta.v1.ObjectMetaArgs(namespace="failing"),
+            spec=k8s.batch.v1.JobSpecArgs(backoff_limit=0, template=template),
+        )
+
+    with namespace_of(lab, "failing"):
+        stack = program_stack(lab, "failing", program, tmp_path)
+        with pytest.raises(automation.CommandError, match=r"\[Error\] push refused"):
+            stack.up()
+        stack.destroy(remove=True)
+
+
 def test_a_secret_output_is_not_shown(installation: Installation) -> None:
     output = subprocess.run(
         ["pulumi", "stack", "output", "--stack=dev", "--json"],
