@@ -239,7 +239,8 @@ def test_a_mutable_secret_changes_in_place_unless_it_is_immutable() -> None:
     old, new = obj("Secret", data={"a": "1"}), obj("Secret", data={"a": "2"})
     provider = kubernetes(enableSecretMutable="true")
     assert not provider.diff(op("x:y:z"), old, state(old), new, []).replaces
-    assert provider.diff(op("x:y:z"), old, state(old, immutable=True), new, []).replaces
+    new["immutable"] = True
+    assert provider.diff(op("x:y:z"), old, state(old), new, []).replaces == ["data.a"]
 
 
 @pytest.mark.parametrize(
@@ -425,6 +426,34 @@ def test_readiness_follows_the_documented_rules(
     metadata = {"name": "n", "namespace": "team", "generation": 1, "uid": "u"}
     found = _RULES[kind](fake(classes), {"metadata": metadata, "spec": spec, "status": status})
     assert (not found.missing) == ready
+
+
+PROGRESSING = [{"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}]
+
+
+@pytest.mark.parametrize(
+    ("revision", "conditions", "ready", "said"),
+    [
+        ("1", [], 0, "Minimum number of live Pods was not attained"),
+        ("1", true("Available"), 0, "Minimum number of Pods to consider the application live"),
+        ("1", true("Available"), 1, ""),
+        ("2", [*true("Available"), *PROGRESSING], 1, "Minimum number of Pods to consider"),
+    ],
+)
+def test_a_deployment_says_what_its_rollout_lacks(
+    revision: str, conditions: list[Any], ready: int, said: str
+) -> None:
+    status = {"observedGeneration": 1, "conditions": conditions}
+    spec = {"template": {"spec": {}}}
+    deployment = obj("Deployment", api="apps/v1", spec=spec, status=status)
+    deployment["metadata"] |= {"generation": 1, "uid": "u"}
+    replica_set = obj("ReplicaSet", spec={}, status={"readyReplicas": ready})
+    replica_set["metadata"]["ownerReferences"] = [{"uid": "u"}]
+    for each in (deployment, replica_set):
+        each["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": revision}
+    missing = _RULES["apps/v1/Deployment"](fake([replica_set]), deployment).missing
+    assert bool(missing) == bool(said)
+    assert said in "".join(missing)
 
 
 def pod(*containers: dict[str, Any], untrue: str = "Ready", message: str = "") -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Kubernetes(Provider):
         new = normalize(plain(news))
         kind = new["kind"]
         option = _MUTABLE.get(kind, "")
-        mutable = _flag(self._config, option) and not live.get("immutable")
+        mutable = _flag(self._config, option) and not new.get("immutable")
         diff = compare(new, live, inputs, replacing(group_of(new), kind, mutable), ignore)
         replaced_unready = kind == "Job" and is_set(new, "pulumi.com/replaceUnready")
         if replaced_unready and self._is_unready(live):

@@ -98,21 +98,28 @@ def _deployment(cluster: Cluster, obj: Object) -> Readiness:
     if current is None:
         return Readiness(["There is no ReplicaSet for the current revision"], "Waiting to start")
     ready, wanted = current["status"].get("readyReplicas", 0), current["spec"].get("replicas", 1)
-    rolled_out = _condition(obj, "Progressing").get("reason") == "NewReplicaSetAvailable"
     missing = _unbound_claims(cluster, obj)
-    if not _is_true(obj, "Available"):
-        missing.append("Minimum number of live Pods was not attained")
-    elif ready < wanted or (revision != "1" and not rolled_out):
-        missing.append(
-            "Minimum number of Pods to consider the application live was not attained"
-            if revision == "1"
-            else "Attempted to roll forward to new ReplicaSet, but minimum number of Pods did not"
-            " become live"
-        )
+    if shortfall := _shortfall(obj, revision == "1", ready < wanted):
+        missing.append(shortfall)
     status = f"Waiting for app ReplicaSet to be available ({ready}/{wanted} Pods available)"
     if missing:
         missing = [*_why(obj, "Progressing", "Available"), *missing]
     return Readiness(missing, status, owner=current)
+
+
+def _shortfall(obj: Object, first: bool, too_few: bool) -> str:
+    """What a rollout lacks, in the official words; the first revision has none to be over."""
+    rolled_out = _condition(obj, "Progressing").get("reason") == "NewReplicaSetAvailable"
+    if not _is_true(obj, "Available"):
+        return "Minimum number of live Pods was not attained"
+    if too_few if first else not rolled_out:
+        return "Minimum number of Pods to consider the application live was not attained"
+    if too_few:
+        return (
+            "Attempted to roll forward to new ReplicaSet, but minimum number of Pods did not"
+            " become live"
+        )
+    return ""
 
 
 def _unbound_claims(cluster: Cluster, obj: Object) -> list[str]:
