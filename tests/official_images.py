@@ -1,8 +1,8 @@
 """What can be run in the official images: their own programs, and those of what they are made from.
 
-From the Dockerfiles of the two projects: github.com/moby/buildkit `Dockerfile` (alpine, and the
-packages that it adds) and github.com/envoyproxy/envoy `distribution/docker/Dockerfile-envoy`
-(ubuntu). The lab's images are made from Debian and have more.
+From the Dockerfiles of the projects: github.com/moby/buildkit `Dockerfile` (alpine, and the
+packages that it adds), github.com/envoyproxy/envoy `distribution/docker/Dockerfile-envoy` (ubuntu)
+and github.com/docker-library/busybox. The lab's images are made from Debian and have more.
 """
 
 import shlex
@@ -26,8 +26,9 @@ _UBUNTU = _words(
 _BUILDKIT = _BUSYBOX | _words("buildctl buildctl-daemonless.sh buildkitd buildkit-runc git")
 
 PROGRAMS = {
-    "docker.io/moby/buildkit:v0.33.1": _BUILDKIT | _words("iptables"),
+    "docker.io/moby/buildkit:v0.33.1": _BUILDKIT | _words("buildkitd-entrypoint iptables"),
     "docker.io/moby/buildkit:v0.33.1-rootless": _BUILDKIT | _words("rootlesskit newuidmap"),
+    "docker.io/library/busybox:stable": _BUSYBOX | _words("sysctl"),
     "docker.io/envoyproxy/envoy:v1.40.0": _UBUNTU | _words("envoy"),
 }
 _BUILTINS = _words("cd exit set trap wait :")

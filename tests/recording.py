@@ -3,7 +3,8 @@
 import asyncio
 import contextvars
 import json
-from collections.abc import Callable, Iterator
+import runpy
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,19 +162,44 @@ class _Monitor(MockMonitor):
 
 
 def record(
-    program: Callable[[], Any], settings: dict[str, str] | None = None, preview: bool = False
+    program: Callable[[], Any],
+    settings: dict[str, str] | None = None,
+    preview: bool = False,
+    secret_keys: Iterable[str] = (),
 ) -> Recording:
     """Run *program* as the stack `dev` of the project `buildkit`, with these *settings*."""
     monitor = _Monitor(preview)
     # In a context of its own it sees nothing of another program in this process.
-    contextvars.copy_context().run(_run, program, monitor, settings or {}, preview)
+    contextvars.copy_context().run(_run, program, monitor, settings or {}, preview, secret_keys)
     return monitor.recording
 
 
+def record_program(
+    preview: bool = False, secret_keys: Iterable[str] = (), **keys: Any
+) -> Recording:
+    """Run the program as the dev stack, with *keys* changed in its configuration."""
+    changed = {
+        f"buildkit:{key}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in keys.items()
+    }
+    # The provider would work on this one; it can't be asked, so a machine's own cluster is not.
+    elsewhere = {"kubernetes:cluster": "elsewhere"}
+    return record(
+        lambda: runpy.run_path(str(REPO / "__main__.py")),
+        {**stack_config("dev"), **elsewhere, **changed},
+        preview,
+        [f"buildkit:{key}" for key in secret_keys],
+    )
+
+
 def _run(
-    program: Callable[[], Any], monitor: _Monitor, settings: dict[str, str], preview: bool
+    program: Callable[[], Any],
+    monitor: _Monitor,
+    settings: dict[str, str],
+    preview: bool,
+    secret_keys: Iterable[str],
 ) -> None:
-    config.set_all_config(settings)
+    config.set_all_config(settings, [*secret_keys])
     configure(
         Settings("buildkit", "dev", monitor=monitor, engine=MockEngine(None), dry_run=preview)
     )

@@ -4,7 +4,11 @@ Field by field from https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/api.
 """
 
 from enum import Enum
+from ipaddress import ip_address
 from typing import Any
+
+from pulumi_buildkit.certificates import is_address
+from pulumi_buildkit.secret_layout import FILES
 
 PORT = 1234
 """Where clients connect."""
@@ -15,9 +19,9 @@ ADMIN_PORT = 9901
 """Envoy's admin interface, on the pod's loopback only."""
 
 SERVER_CERTIFICATES = "/certs/server"
-"""Mount of the Secret that clients meet: ca.pem, server.pem, server-key.pem."""
+"""Mount of the Secret that clients meet, as `FILES`."""
 UPSTREAM_CERTIFICATES = "/certs/upstream"
-"""Mount of the Secret that buildkitd meets: ca.pem, cert.pem, key.pem."""
+"""Mount of the Secret that buildkitd meets, as `FILES`."""
 SDS = "/etc/envoy/sds"
 """Mount of the ConfigMap with the `secret_documents`."""
 
@@ -55,12 +59,12 @@ def bootstrap(
 
 
 def secret_documents(clients: list[str], upstream_host: str) -> dict[str, dict[str, Any]]:
-    """The files of the directory `SDS`, by name: certificates, and who is let in with which URI."""
+    """The files of the directory `SDS`, by name: certificates, and who is let in by which SAN."""
     documents = {
-        "server": _certificate(SERVER_CERTIFICATES, "server.pem", "server-key.pem"),
-        "clients": _validation(SERVER_CERTIFICATES, "URI", clients),
-        "gateway": _certificate(UPSTREAM_CERTIFICATES, "cert.pem", "key.pem"),
-        "buildkitd": _validation(UPSTREAM_CERTIFICATES, "DNS", [upstream_host]),
+        "server": _certificate(SERVER_CERTIFICATES),
+        "clients": _validation(SERVER_CERTIFICATES, clients),
+        "gateway": _certificate(UPSTREAM_CERTIFICATES),
+        "buildkitd": _validation(UPSTREAM_CERTIFICATES, [upstream_host]),
     }
     return {
         f"{name}.json": {"resources": [{**_typed(_SECRET), "name": name, **document}]}
@@ -84,26 +88,31 @@ def _address(host: str, port: int) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
-def _certificate(directory: str, chain: str, key: str) -> dict[str, Any]:
+def _certificate(directory: str) -> dict[str, Any]:
     return {
         "tls_certificate": {
-            "certificate_chain": {"filename": f"{directory}/{chain}"},
-            "private_key": {"filename": f"{directory}/{key}"},
+            "certificate_chain": {"filename": f"{directory}/{FILES.cert}"},
+            "private_key": {"filename": f"{directory}/{FILES.key}"},
             "watched_directory": {"path": directory},
         }
     }
 
 
-def _validation(directory: str, san_type: str, names: list[str]) -> dict[str, Any]:
+def _validation(directory: str, sans: list[str]) -> dict[str, Any]:
     return {
         "validation_context": {
-            "trusted_ca": {"filename": f"{directory}/ca.pem"},
+            "trusted_ca": {"filename": f"{directory}/{FILES.ca}"},
             "watched_directory": {"path": directory},
-            "match_typed_subject_alt_names": [
-                {"san_type": san_type, "matcher": {"exact": name}} for name in names
-            ],
+            "match_typed_subject_alt_names": [_san_matcher(san) for san in sans],
         }
     }
+
+
+def _san_matcher(san: str) -> dict[str, Any]:
+    if is_address(san):
+        # Envoy compares the text, which has no leading zeros.
+        return {"san_type": "IP_ADDRESS", "matcher": {"exact": str(ip_address(san))}}
+    return {"san_type": "URI" if ":" in san else "DNS", "matcher": {"exact": san}}
 
 
 def _secret_file(name: str) -> dict[str, Any]:

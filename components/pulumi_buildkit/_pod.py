@@ -1,75 +1,235 @@
 """The pod that runs buildkitd, in every security variant."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _volumes
-from pulumi_buildkit._metadata import labels
-from pulumi_buildkit.security import Variant
+from pulumi_buildkit import _buildkitd_toml, _volumes
+from pulumi_buildkit.daemon import DaemonArgs, ResourcesArgs
+from pulumi_buildkit.metadata import labels
+from pulumi_buildkit.overlay import merged
+from pulumi_buildkit.secret_layout import SecretLayout
+from pulumi_buildkit.security import VARIANTS, Security, Variant
 
 PORT = 1234
 """buildkitd's TCP port, in upstream's manifests too."""
 
+CONNECT_RETRIES = "60"
+"""How often buildctl-daemonless.sh asks whether buildkitd is up, ever more slowly: 40 seconds in
+all. Its own number makes two, which a loaded node exceeds."""
+
+CONTAINER = "buildkitd"
+"""What the container is called; overlays and `kubectl logs` know it by this name."""
+
 _CERTIFICATES = "/certs"
-_CONFIG = "/etc/buildkit"
+
+
+class Certificates(NamedTuple):
+    """The Secret with which buildkitd listens on TCP: who may connect, and what they meet."""
+
+    secret: pulumi.Input[str]
+    layout: SecretLayout
+
+
+@dataclass(frozen=True)
+class Buildkitd:
+    """What makes one buildkitd different from another."""
+
+    name: str
+    """Of the component."""
+    daemon: DaemonArgs
+    config_map: pulumi.Input[str]
+    certificates: Certificates | None
+    """`None`: it listens on its Unix socket only."""
+
+
+def variant(daemon: DaemonArgs) -> Variant:
+    """The security variant that *daemon* asks for."""
+    return VARIANTS[Security(daemon.get("security", Security.ROOTLESS))]
+
+
+def image(daemon: DaemonArgs) -> pulumi.Input[str]:
+    """The image that *daemon* asks for."""
+    return daemon.get("image", variant(daemon).image)
+
+
+def resources(args: ResourcesArgs) -> k8s.core.v1.ResourceRequirementsArgs | None:
+    """What a container asks of its node; `None` leaves the field out."""
+    if not any(args.values()):
+        return None
+    return k8s.core.v1.ResourceRequirementsArgs(
+        requests=args.get("requests"), limits=args.get("limits")
+    )
 
 
 def pod_template(
-    name: str,
-    variant: Variant,
-    image: pulumi.Input[str],
-    certificates: pulumi.Input[str],
-    config_map: pulumi.Input[str],
+    of: Buildkitd,
+    cache: str,
+    volumes: Sequence[k8s.core.v1.VolumeArgs],
+    metadata: k8s.meta.v1.ObjectMetaArgs | None = None,
 ) -> k8s.core.v1.PodTemplateSpecArgs:
-    """Buildkitd on TCP with mTLS from the Secret *certificates*, configured by *config_map*."""
-    return k8s.core.v1.PodTemplateSpecArgs(
-        metadata=k8s.meta.v1.ObjectMetaArgs(labels=labels(name, "buildkitd")),
+    """Buildkitd with its data in the volume *cache*: one of *volumes*, or of a claim template.
+
+    *metadata* is that of a pod that stands alone; the others have labels only.
+    """
+    chosen = variant(of.daemon)
+    container = _container(
+        of,
+        cache,
+        args=["--addr", chosen.socket, *_arguments(of)],
+        ports=[k8s.core.v1.ContainerPortArgs(name="buildkitd", container_port=PORT)]
+        if of.certificates
+        else None,
+        resources=resources(of.daemon.get("resources", {})),
+        # Polls fast while buildkitd starts, so that waiting builds go on at once.
+        startup_probe=_probe(chosen, period=1, timeout=10, failures=120),
+        readiness_probe=_probe(chosen, period=10, timeout=10, failures=3),
+        # Restarts a daemon that hangs, not one that a loaded node held up for a minute.
+        liveness_probe=_probe(chosen, period=30, timeout=30, failures=4),
+    )
+    return template(
+        metadata or labelled(of.name, "buildkitd"),
+        of.daemon,
+        [container],
+        [*_files(of), *volumes],
+    )
+
+
+def proof_template(of: Buildkitd) -> k8s.core.v1.PodTemplateSpecArgs:
+    """A pod that starts the very same buildkitd, asks it for its workers, and ends."""
+    cache = "scratch"
+    container = _container(
+        of,
+        cache,
+        command=["buildctl-daemonless.sh"],
+        args=["debug", "workers"],
+        env=[
+            k8s.core.v1.EnvVarArgs(name="BUILDKITD", value=variant(of.daemon).buildkitd),
+            k8s.core.v1.EnvVarArgs(name="BUILDKITD_FLAGS", value=" ".join(_arguments(of))),
+            k8s.core.v1.EnvVarArgs(name="BUILDCTL_CONNECT_RETRIES_MAX", value=CONNECT_RETRIES),
+        ],
+        resources=resources(_nothing_set_aside(of.daemon.get("resources", {}))),
+    )
+    return template(
+        labelled(f"{of.name}-proof", "proof"),
+        {**of.daemon, "pod": _trial(of.daemon.get("pod", {}))},
+        [container],
+        [*_files(of), empty_dir(cache)],
+        restart_policy="Never",
+    )
+
+
+def _nothing_set_aside(args: ResourcesArgs) -> ResourcesArgs:
+    """The limits that any node has, so that it fits beside the pod that runs and in any quota."""
+    limits = {
+        resource: limit
+        for resource, limit in args.get("limits", {}).items()
+        if resource in ("cpu", "memory", "ephemeral-storage")
+    }
+    return {"limits": limits, "requests": dict.fromkeys(limits, "0")}
+
+
+def template(
+    metadata: k8s.meta.v1.ObjectMetaArgs,
+    daemon: DaemonArgs,
+    containers: Sequence[k8s.core.v1.ContainerArgs],
+    volumes: Sequence[k8s.core.v1.VolumeArgs],
+    restart_policy: str | None = None,
+) -> k8s.core.v1.PodTemplateSpecArgs:
+    """A pod that may run BuildKit in the security variant of *daemon*, with its overlay."""
+    chosen = variant(daemon)
+    plain = k8s.core.v1.PodTemplateSpecArgs(
+        metadata=metadata,
         spec=k8s.core.v1.PodSpecArgs(
             automount_service_account_token=False,
-            host_users=variant.host_users,
-            security_context=variant.pod_security_context,
-            containers=[_container(variant, image, certificates)],
-            volumes=[
-                _volumes.certificates("certs", certificates),
-                _volumes.config("config", config_map),
-                k8s.core.v1.VolumeArgs(
-                    name="buildkitd", empty_dir=k8s.core.v1.EmptyDirVolumeSourceArgs()
-                ),
-            ],
+            host_users=chosen.host_users,
+            security_context=chosen.pod_security_context,
+            restart_policy=restart_policy,
+            containers=[*containers],
+            volumes=[*volumes],
         ),
+    )
+    return merged(plain, daemon.get("pod", {}))
+
+
+def labelled(name: str, component: str) -> k8s.meta.v1.ObjectMetaArgs:
+    """What the pods of a *component* called *name* are found by."""
+    return k8s.meta.v1.ObjectMetaArgs(labels=labels(name, component))
+
+
+def empty_dir(name: str, size: str | None = None) -> k8s.core.v1.VolumeArgs:
+    """A volume on the node's disk that ends with its pod; more than *size* evicts the pod."""
+    return k8s.core.v1.VolumeArgs(
+        name=name, empty_dir=k8s.core.v1.EmptyDirVolumeSourceArgs(size_limit=size)
+    )
+
+
+# What of an overlay's container bears on whether buildkitd starts.
+_TRIED = frozenset({"name", "env", "envFrom", "imagePullPolicy", "securityContext", "volumeMounts"})
+# What keeps a pod away from the ones that run, which a trial is to precede.
+_KEEPS_AWAY = frozenset({"topologySpreadConstraints", "hostNetwork"})
+
+
+def _trial(overlay: dict[str, Any]) -> dict[str, Any]:
+    """The *overlay* of a pod that ends: no sidecars, and nobody else's command or probes."""
+    if not overlay:
+        return {}
+    spec: dict[str, Any] = overlay.get("spec") or {}
+    given: list[dict[str, Any]] = spec.get("containers") or []
+    containers = [
+        {key: value for key, value in container.items() if key in _TRIED}
+        for container in given
+        if container.get("name") == CONTAINER
+    ]
+    affinity: dict[str, Any] = {**(spec.get("affinity") or {}), "podAntiAffinity": None}
+    others = {key: value for key, value in spec.items() if key not in _KEEPS_AWAY}
+    return {**overlay, "spec": {**others, "affinity": affinity, "containers": containers}}
+
+
+def _arguments(of: Buildkitd) -> list[str]:
+    tls = [
+        *("--addr", f"tcp://0.0.0.0:{PORT}"),
+        *("--tlscacert", f"{_CERTIFICATES}/ca.pem"),
+        *("--tlscert", f"{_CERTIFICATES}/cert.pem"),
+        *("--tlskey", f"{_CERTIFICATES}/key.pem"),
+    ]
+    return [
+        *("--config", _buildkitd_toml.PATH),
+        *(tls if of.certificates else []),
+        *variant(of.daemon).buildkitd_args,
+    ]
+
+
+def _files(of: Buildkitd) -> list[k8s.core.v1.VolumeArgs]:
+    config = _volumes.config("config", of.config_map)
+    return (
+        [_volumes.certificates("certs", *of.certificates), config] if of.certificates else [config]
     )
 
 
 def _container(
-    variant: Variant, image: pulumi.Input[str], certificates: pulumi.Input[str]
+    of: Buildkitd, cache: str, env: Sequence[k8s.core.v1.EnvVarArgs] = (), **how: Any
 ) -> k8s.core.v1.ContainerArgs:
+    chosen = variant(of.daemon)
+    required = (
+        [_volumes.required_certificates("certs", *of.certificates)] if of.certificates else []
+    )
     return k8s.core.v1.ContainerArgs(
-        name="buildkitd",
-        image=image,
-        args=[
-            *("--config", f"{_CONFIG}/buildkitd.toml"),
-            *("--addr", variant.socket),
-            *("--addr", f"tcp://0.0.0.0:{PORT}"),
-            *("--tlscacert", f"{_CERTIFICATES}/ca.pem"),
-            *("--tlscert", f"{_CERTIFICATES}/cert.pem"),
-            *("--tlskey", f"{_CERTIFICATES}/key.pem"),
-            *variant.buildkitd_args,
-        ],
-        env=[_volumes.required_certificates("certs", certificates)],
-        ports=[k8s.core.v1.ContainerPortArgs(name="buildkitd", container_port=PORT)],
-        security_context=variant.security_context,
+        name=CONTAINER,
+        image=image(of.daemon),
+        env=[*env, *required] or None,
+        security_context=chosen.security_context,
         # What it said last is the reason that an update gives for a pod that does not start.
         termination_message_policy="FallbackToLogsOnError",
-        # Polls fast while buildkitd starts, so that waiting builds go on at once.
-        startup_probe=_probe(variant, period=1, timeout=10, failures=120),
-        readiness_probe=_probe(variant, period=10, timeout=10, failures=3),
-        # Restarts a daemon that hangs, not one that a loaded node held up for a minute.
-        liveness_probe=_probe(variant, period=30, timeout=30, failures=4),
         volume_mounts=[
-            _volumes.mount("certs", _CERTIFICATES),
-            _volumes.mount("config", _CONFIG),
-            k8s.core.v1.VolumeMountArgs(name="buildkitd", mount_path=variant.data_directory),
+            *([_volumes.mount("certs", _CERTIFICATES)] if of.certificates else []),
+            _volumes.mount("config", _buildkitd_toml.DIRECTORY),
+            k8s.core.v1.VolumeMountArgs(name=cache, mount_path=chosen.data_directory),
         ],
+        **how,
     )
 
 

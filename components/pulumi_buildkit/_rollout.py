@@ -12,6 +12,9 @@ SURGE = k8s.apps.v1.DeploymentStrategyArgs(
 )
 """The new pod is ready before the old one stops: an update that fails leaves that one running."""
 
+RECREATE = k8s.apps.v1.DeploymentStrategyArgs(type="Recreate")
+"""The old pod stops before the new one starts: two must not share a volume."""
+
 
 def awaited(parent: pulumi.Resource, seconds: int) -> pulumi.ResourceOptions:
     """Options of a child whose pods an update waits for, *seconds* at most."""

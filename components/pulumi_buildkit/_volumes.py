@@ -3,6 +3,8 @@
 import pulumi
 import pulumi_kubernetes as k8s
 
+from pulumi_buildkit.secret_layout import FILES, LAYOUTS, SecretLayout
+
 
 def config(name: str, config_map: pulumi.Input[str]) -> k8s.core.v1.VolumeArgs:
     """A ConfigMap as files."""
@@ -11,17 +13,27 @@ def config(name: str, config_map: pulumi.Input[str]) -> k8s.core.v1.VolumeArgs:
     )
 
 
-def certificates(name: str, secret: pulumi.Input[str]) -> k8s.core.v1.VolumeArgs:
-    """A Secret as files that the pod's group may read; goes with `required_certificates`."""
+def certificates(
+    name: str, secret: pulumi.Input[str], layout: SecretLayout
+) -> k8s.core.v1.VolumeArgs:
+    """A Secret as `FILES` that the pod's group may read; goes with `required_certificates`."""
     return k8s.core.v1.VolumeArgs(
         name=name,
         secret=k8s.core.v1.SecretVolumeSourceArgs(
-            secret_name=secret, default_mode=0o440, optional=True
+            secret_name=secret,
+            default_mode=0o440,
+            optional=True,
+            items=[
+                k8s.core.v1.KeyToPathArgs(key=key, path=file)
+                for key, file in zip(LAYOUTS[layout].keys, FILES, strict=True)
+            ],
         ),
     )
 
 
-def required_certificates(name: str, secret: pulumi.Input[str]) -> k8s.core.v1.EnvVarArgs:
+def required_certificates(
+    name: str, secret: pulumi.Input[str], layout: SecretLayout
+) -> k8s.core.v1.EnvVarArgs:
     """A variable, without whose Secret the container does not start.
 
     Of a volume whose Secret is missing Kubernetes says `ContainerCreating` for ever, and an update
@@ -31,7 +43,9 @@ def required_certificates(name: str, secret: pulumi.Input[str]) -> k8s.core.v1.E
     return k8s.core.v1.EnvVarArgs(
         name=f"{name.upper()}_CA",
         value_from=k8s.core.v1.EnvVarSourceArgs(
-            secret_key_ref=k8s.core.v1.SecretKeySelectorArgs(name=secret, key="ca.pem")
+            secret_key_ref=k8s.core.v1.SecretKeySelectorArgs(
+                name=secret, key=LAYOUTS[layout].keys.ca
+            )
         ),
     )
 

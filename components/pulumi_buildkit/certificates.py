@@ -2,33 +2,28 @@
 
 import base64
 import ipaddress
-from enum import Enum
+from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict, cast
 
 import pulumi
 import pulumi_kubernetes as k8s
 import pulumi_tls as tls
 
-from pulumi_buildkit._metadata import labels, metadata
+from pulumi_buildkit.metadata import labels, metadata
+from pulumi_buildkit.secret_layout import FILES, LAYOUTS, Layout, SecretLayout, ServerKeys
 
-
-class ServerSecretLayout(str, Enum):
-    """The keys under which a Secret holds the server's CA, certificate and key."""
-
-    DAEMON = "daemon"
-    """ca.pem, cert.pem, key.pem: what buildkitd mounts in upstream's Deployment."""
-    ENVOY = "envoy"
-    """ca.pem, server.pem, server-key.pem: what Envoy mounts."""
-
-
-_SERVER_KEYS = {
-    ServerSecretLayout.DAEMON: ("ca.pem", "cert.pem", "key.pem"),
-    ServerSecretLayout.ENVOY: ("ca.pem", "server.pem", "server-key.pem"),
-}
-_CLIENT_KEYS = ("ca.pem", "cert.pem", "key.pem")
-
-# The CA's and the server's resources and Secrets are called so.
-RESERVED_CLIENTS = frozenset({"ca", "server", *(layout.value for layout in ServerSecretLayout)})
+# The CA's and the server's resources are called so, and what is left are the server's Secrets.
+RESERVED_CLIENTS = frozenset(
+    {
+        "ca",
+        "server",
+        *(
+            layout.suffix.removesuffix("-certs")
+            for layout in LAYOUTS.values()
+            if layout.suffix.endswith("-certs")
+        ),
+    }
+)
 """Names that no client may have."""
 
 _ALGORITHM = "ECDSA"
@@ -55,10 +50,13 @@ class CertificatesArgs(TypedDict):
     sans: pulumi.Input[list[pulumi.Input[str]]]
     """Names and addresses that clients dial: the server certificate's subject alternative names."""
     clients: list[str]
-    """A certificate is made for each of these names, with the URI of `client_uri` in it. The names
-    of the CA's and the server's own parts are refused: ca, server, daemon, envoy."""
-    server_secret_layout: NotRequired[ServerSecretLayout]
-    """Keys of the server's Secret, whose name is `NAME-LAYOUT-certs`. Default: daemon."""
+    """A certificate is made for each of these names, with the URI of `client_uri` in it; there may
+    be none. The names of the CA's and the server's own parts are refused: ca, server, daemon,
+    envoy."""
+    server_secret_layouts: NotRequired[list[str]]
+    """A Secret with the server's certificate is made for each of these values of `SecretLayout`:
+    daemon (`NAME-daemon-certs`), envoy (`NAME-envoy-certs`), combined (`NAME-secrets`, with the
+    first client's certificate) and tls (`NAME-tls`). Default: daemon."""
     validity_hours: NotRequired[int]
     """How long server and client certificates are valid, in hours. Default: 8760 (a year)."""
     early_renewal_hours: NotRequired[int]
@@ -86,6 +84,15 @@ def _base64(pem: pulumi.Output[str]) -> pulumi.Output[str]:
     return pem.apply(lambda text: base64.b64encode(text.encode()).decode())
 
 
+def _files(keys: ServerKeys, bundle: ClientBundle) -> dict[str, pulumi.Output[str]]:
+    return {keys.ca: bundle["ca"], keys.cert: bundle["cert"], keys.key: bundle["key"]}
+
+
+def _resolved(names: dict[str, pulumi.Output[str]]) -> pulumi.Output[dict[str, str]]:
+    # The values are resolved, too, which the type of from_input doesn't say.
+    return cast("pulumi.Output[dict[str, str]]", pulumi.Output.from_input(names))
+
+
 class Certificates(pulumi.ComponentResource):
     """What upstream's create-certs.sh makes, with a certificate of its own for every client.
 
@@ -96,8 +103,8 @@ class Certificates(pulumi.ComponentResource):
 
     ca_pem: pulumi.Output[str]
     """The CA's certificate."""
-    server_secret: pulumi.Output[str]
-    """Name of the Secret with the server's certificate."""
+    server_secrets: pulumi.Output[dict[str, str]]
+    """Name of each Secret with the server's certificate, by layout."""
     client_secrets: pulumi.Output[dict[str, str]]
     """Name of each client's Secret (ca.pem, cert.pem, key.pem), by client."""
     bundles: pulumi.Output[dict[str, ClientBundle]]
@@ -112,8 +119,8 @@ class Certificates(pulumi.ComponentResource):
         self._namespace = args["namespace"]
         self._validity = int(args.get("validity_hours", 8760))
         self._early_renewal = int(args.get("early_renewal_hours", 720))
-        self._check(args["clients"])
-        layout = ServerSecretLayout(args.get("server_secret_layout", ServerSecretLayout.DAEMON))
+        layouts = list(dict.fromkeys(args.get("server_secret_layouts", [SecretLayout.DAEMON])))
+        self._check(args["clients"], layouts)
 
         self._ca_key = self._private_key(f"{name}-ca")
         self._ca = self._authority(int(args.get("ca_validity_hours", 87600)))
@@ -130,14 +137,16 @@ class Certificates(pulumi.ComponentResource):
             dns_names=sans.apply(lambda names: [san for san in names if not is_address(san)]),
             ip_addresses=sans.apply(lambda names: [san for san in names if is_address(san)]),
         )
-        self.server_secret = self._secret(
-            f"{name}-{layout.value}-certs", _SERVER_KEYS[layout], server
-        )
-
         clients = {client: self._client(client) for client in args["clients"]}
-        self.client_secrets = pulumi.Output.all(
-            **{
-                client: self._secret(f"{name}-{client}-certs", _CLIENT_KEYS, bundle)
+        self.server_secrets = _resolved(
+            {
+                layout.value: self._server_secret(LAYOUTS[layout], server, [*clients.values()])
+                for layout in map(SecretLayout, layouts)
+            }
+        )
+        self.client_secrets = _resolved(
+            {
+                client: self._secret(f"{client}-certs", _files(FILES, bundle))
                 for client, bundle in clients.items()
             }
         )
@@ -145,13 +154,24 @@ class Certificates(pulumi.ComponentResource):
         self.register_outputs(
             {
                 "caPem": self.ca_pem,
-                "serverSecret": self.server_secret,
+                "serverSecrets": self.server_secrets,
                 "clientSecrets": self.client_secrets,
                 "bundles": self.bundles,
             }
         )
 
-    def _check(self, clients: list[str]) -> None:
+    def _check(self, clients: list[str], layouts: list[str]) -> None:
+        known = [layout.value for layout in SecretLayout]
+        for layout in (layout for layout in layouts if layout not in known):
+            raise ValueError(
+                f"{self._name}: server_secret_layouts: {layout} is none; take some of "
+                f"{', '.join(known)}"
+            )
+        if SecretLayout.COMBINED in layouts and not clients:
+            raise ValueError(
+                f"{self._name}: server_secret_layouts: combined holds the first client's "
+                "certificate, and there are no clients; name one, or take another layout"
+            )
         for client in RESERVED_CLIENTS.intersection(clients):
             raise ValueError(
                 f"{self._name}: clients: {client} is a name of its own CA's or server's; "
@@ -226,15 +246,23 @@ class Certificates(pulumi.ComponentResource):
         )
         return {"ca": self.ca_pem, "cert": certificate.cert_pem, "key": key.private_key_pem}
 
-    def _secret(
-        self, name: str, keys: tuple[str, str, str], bundle: ClientBundle
+    def _server_secret(
+        self, layout: Layout, server: ClientBundle, clients: Sequence[ClientBundle]
     ) -> pulumi.Output[str]:
-        values = [_base64(pem) for pem in (bundle["ca"], bundle["cert"], bundle["key"])]
+        data = _files(layout.keys, server)
+        if layout.client_keys:
+            data |= zip(layout.client_keys, (clients[0]["cert"], clients[0]["key"]), strict=True)
+        return self._secret(layout.suffix, data, layout.type)
+
+    def _secret(
+        self, suffix: str, pems: Mapping[str, pulumi.Output[str]], secret_type: str = "Opaque"
+    ) -> pulumi.Output[str]:
+        name = f"{self._name}-{suffix}"
         secret = k8s.core.v1.Secret(
             name,
             metadata=metadata(name, self._namespace, labels(self._name, "certificates")),
-            type="Opaque",
-            data=dict(zip(keys, values, strict=True)),
+            type=secret_type,
+            data={key: _base64(pem) for key, pem in pems.items()},
             opts=pulumi.ResourceOptions(parent=self),
         )
         return secret.metadata.name.apply(str)

@@ -9,10 +9,11 @@ import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _envoy, _volumes
 from pulumi_buildkit._envoy import Protocol
-from pulumi_buildkit._metadata import labels, metadata, selector
 from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited
+from pulumi_buildkit._workload import service_host
 from pulumi_buildkit.certificates import client_uri
-from pulumi_buildkit.deployment import service_host
+from pulumi_buildkit.metadata import labels, metadata, selector
+from pulumi_buildkit.secret_layout import SecretLayout
 
 ENVOY_IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
 """The official Envoy of the version that the bootstrap is written for."""
@@ -32,6 +33,14 @@ class ServiceType(str, Enum):
     """By the cloud's load balancer."""
 
 
+class ClientArgs(TypedDict):
+    """One client of a gateway."""
+
+    san: NotRequired[str]
+    """Subject alternative name by which its certificate is known: a URI, a DNS name or an IP
+    address. Default: the URI that `Certificates` gives it, `spiffe://buildkit/client/NAME`."""
+
+
 class GatewayArgs(TypedDict):
     """Arguments of `Gateway`."""
 
@@ -42,11 +51,14 @@ class GatewayArgs(TypedDict):
     upstream_port: NotRequired[int]
     """Port of that Service. Default: 1234."""
     upstream_secret: pulumi.Input[str]
-    """Secret with buildkitd's ca.pem, and the cert.pem and key.pem that the gateway shows it."""
+    """Secret with buildkitd's ca.pem, and the cert.pem and key.pem that the gateway shows it: a
+    client's of `Certificates`."""
     server_secret: pulumi.Input[str]
-    """Secret with the clients' ca.pem, and the server.pem and server-key.pem shown to them."""
-    clients: list[str]
-    """Names of the clients that may connect; one that is taken away is refused."""
+    """Secret with the clients' CA, and the certificate and key shown to them."""
+    server_secret_layout: NotRequired[SecretLayout]
+    """The keys of that Secret. Default: envoy."""
+    clients: dict[str, ClientArgs]
+    """The clients that may connect, by name; one that is taken away is refused."""
     protocol: NotRequired[Protocol]
     """What it sees in a client's connection. Default: http2."""
     hold: NotRequired[int]
@@ -84,7 +96,7 @@ class Gateway(pulumi.ComponentResource):
         super().__init__("buildkit:index:Gateway", name, {}, opts)
         if not args["clients"]:
             # Envoy takes an empty list of names for "any name".
-            raise ValueError(f"{name}: clients: the list is empty; name at least one client")
+            raise ValueError(f"{name}: clients: there are none; name at least one client")
         self._name = name
         self._args = args
         self._deployment(self._bootstrap(), self._secret_documents())
@@ -104,20 +116,25 @@ class Gateway(pulumi.ComponentResource):
                 )
             )
         )
-        # Auto-named: a change is a new ConfigMap, and so rolls the pods.
+        # Auto-named, and never changed in place: a change is another one, and so rolls the pods.
         return k8s.core.v1.ConfigMap(
             f"{self._name}-bootstrap",
             metadata=self._metadata(None),
             data={"envoy.json": config},
+            immutable=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
 
     def _secret_documents(self) -> k8s.core.v1.ConfigMap:
-        uris = [client_uri(client) for client in self._args["clients"]]
+        # Other languages send maps in an order that differs from run to run.
+        sans = [
+            client.get("san", client_uri(name))
+            for name, client in sorted(self._args["clients"].items())
+        ]
         documents = pulumi.Output.from_input(self._args["upstream_host"]).apply(
             lambda host: {
                 file: _json(document)
-                for file, document in _envoy.secret_documents(uris, host).items()
+                for file, document in _envoy.secret_documents(sans, host).items()
             }
         )
         name = f"{self._name}-sds"
@@ -164,8 +181,8 @@ class Gateway(pulumi.ComponentResource):
             volumes=[
                 _volumes.config("bootstrap", bootstrap.metadata.name.apply(str)),
                 _volumes.config("sds", documents.metadata.name.apply(str)),
-                _volumes.certificates("server", args["server_secret"]),
-                _volumes.certificates("upstream", args["upstream_secret"]),
+                _volumes.certificates("server", args["server_secret"], _layout(args)),
+                _volumes.certificates("upstream", args["upstream_secret"], SecretLayout.DAEMON),
             ],
         )
 
@@ -219,6 +236,10 @@ def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
+def _layout(args: GatewayArgs) -> SecretLayout:
+    return SecretLayout(args.get("server_secret_layout", SecretLayout.ENVOY))
+
+
 def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
     return k8s.core.v1.ContainerArgs(
         name="envoy",
@@ -228,8 +249,10 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
         termination_message_policy="FallbackToLogsOnError",
         args=["--config-path", "/etc/envoy/bootstrap/envoy.json", "--disable-hot-restart"],
         env=[
-            _volumes.required_certificates("server", args["server_secret"]),
-            _volumes.required_certificates("upstream", args["upstream_secret"]),
+            _volumes.required_certificates("server", args["server_secret"], _layout(args)),
+            _volumes.required_certificates(
+                "upstream", args["upstream_secret"], SecretLayout.DAEMON
+            ),
         ],
         ports=[
             k8s.core.v1.ContainerPortArgs(name="clients", container_port=_envoy.PORT),

@@ -1,9 +1,8 @@
-"""How buildkitd reaches registries: the `[registry."…"]` tables of buildkitd.toml."""
+"""How buildkitd reaches registries."""
 
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
-import tomli_w
 
 
 class RegistryArgs(TypedDict):
@@ -15,8 +14,5 @@ class RegistryArgs(TypedDict):
     """Talk plain HTTP to it. Default: false."""
     insecure: NotRequired[pulumi.Input[bool]]
     """Accept any TLS certificate of it. Default: false."""
-
-
-def buildkitd_toml(registries: dict[str, Any]) -> str:
-    """buildkitd.toml with these registries, by host."""
-    return tomli_w.dumps({"registry": registries} if registries else {})
+    ca: NotRequired[pulumi.Input[str]]
+    """PEM certificates that its own may be signed by. Default: those of buildkitd's image."""

@@ -26,12 +26,16 @@ class Variant:
 
     image: str
     """The official image."""
+    buildkitd: str
+    """What `buildctl-daemonless.sh` starts."""
     buildkitd_args: tuple[str, ...]
     """Arguments that only this variant needs."""
     socket: str
     """The Unix socket that buildctl in the pod uses."""
     data_directory: str
     """Where buildkitd keeps its cache; a volume is mounted there."""
+    cache: str
+    """What its claims are called: variants with the same name can read each other's cache."""
     security_context: k8s.core.v1.SecurityContextArgs
     """Of buildkitd's container."""
     pod_security_context: k8s.core.v1.PodSecurityContextArgs
@@ -42,10 +46,12 @@ class Variant:
 
 _ROOTLESS = Variant(
     image=f"{_IMAGE}-rootless",
+    buildkitd="buildkitd",
     # Without a process sandbox no /proc has to be mounted, which a pod may not.
     buildkitd_args=("--oci-worker-no-process-sandbox",),
     socket="unix:///run/user/1000/buildkit/buildkitd.sock",
     data_directory="/home/user/.local/share/buildkit",
+    cache="rootless-cache",
     security_context=k8s.core.v1.SecurityContextArgs(
         seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="Unconfined"),
         app_armor_profile=k8s.core.v1.AppArmorProfileArgs(type="Unconfined"),
@@ -59,9 +65,13 @@ _ROOTLESS = Variant(
 )
 _PRIVILEGED = Variant(
     image=_IMAGE,
+    # Kubernetes shows a privileged container the node's cgroups, and there buildkitd would put its
+    # steps, and itself, beyond the pod's limits.
+    buildkitd="buildkitd-entrypoint",
     buildkitd_args=(),
     socket="unix:///run/buildkit/buildkitd.sock",
     data_directory="/var/lib/buildkit",
+    cache="root-cache",
     security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
     pod_security_context=k8s.core.v1.PodSecurityContextArgs(),
     host_users=None,

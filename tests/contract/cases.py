@@ -1,48 +1,86 @@
 """Every component in every variant, as a library's user makes it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pulumi
 from pulumi_buildkit import (
     BuildkitDeployment,
+    BuildkitJob,
+    BuildkitPod,
+    BuildkitStatefulSet,
     Certificates,
+    DaemonArgs,
     Gateway,
     Protocol,
     RegistryArgs,
+    SecretLayout,
     Security,
-    ServerSecretLayout,
     ServiceType,
+    UserNamespaces,
+    VolumeKind,
 )
 
 Make = Callable[[pulumi.ResourceOptions | None], pulumi.ComponentResource]
 NAME = "team"
 NAMESPACE = "build"
+SERVER = {"certificates": "team-tls", "certificates_layout": SecretLayout.TLS}
+CLAIM = {"kind": VolumeKind.CLAIM}
+EMPTY_DIR = {"kind": VolumeKind.EMPTY_DIR}
 
 
-def certificates(layout: ServerSecretLayout) -> Make:
+def certificates(clients: list[str], *layouts: SecretLayout) -> Make:
     return lambda opts: Certificates(
         NAME,
         {
             "namespace": NAMESPACE,
             "sans": ["build.example.com", "10.0.0.1"],
-            "clients": ["dev", "ci"],
-            "server_secret_layout": layout,
+            "clients": clients,
+            "server_secret_layouts": [*layouts],
         },
         opts,
     )
 
 
-def deployment(security: Security) -> Make:
-    return lambda opts: BuildkitDeployment(
+def daemon(security: Security) -> DaemonArgs:
+    mirrored = {"docker.io": RegistryArgs(mirrors=["mirror:5000"])}
+    return {"security": security, "registries": mirrored}
+
+
+def pod(security: Security, **args: Any) -> Make:
+    merged: Any = {"namespace": NAMESPACE, "daemon": daemon(security), **args}
+    return lambda opts: BuildkitPod(NAME, merged, opts)
+
+
+def deployment(security: Security, **args: Any) -> Make:
+    merged: Any = {"namespace": NAMESPACE, "daemon": daemon(security), **SERVER, **args}
+    return lambda opts: BuildkitDeployment(NAME, merged, opts)
+
+
+def stateful_set(security: Security, **args: Any) -> Make:
+    merged: Any = {"namespace": NAMESPACE, "daemon": daemon(security), "replicas": 2, **args}
+    return lambda opts: BuildkitStatefulSet(NAME, merged, opts)
+
+
+def job(security: Security) -> Make:
+    return lambda opts: BuildkitJob(
         NAME,
         {
             "namespace": NAMESPACE,
-            "certificates": "team-daemon-certs",
-            "security": security,
-            "registries": {"docker.io": RegistryArgs(mirrors=["mirror:5000"])},
+            "daemon": {"security": security},
+            "build": {
+                "files": {"Dockerfile": "FROM scratch\nCOPY src /\n", "src/hello": "Hello\n"},
+                "outputs": [{"type": "image", "name": "registry:5000/hello", "push": "true"}],
+                "secrets": {"token": {"secret": "login", "key": "token"}},
+                "registry_credentials": "registry-login",
+            },
         },
         opts,
     )
+
+
+def user_namespaces(opts: pulumi.ResourceOptions | None) -> pulumi.ComponentResource:
+    return UserNamespaces(NAME, {"namespace": NAMESPACE}, opts)
 
 
 def gateway(protocol: Protocol, service: ServiceType) -> Make:
@@ -53,7 +91,7 @@ def gateway(protocol: Protocol, service: ServiceType) -> Make:
             "upstream_host": "buildkitd.build.svc",
             "upstream_secret": "internal-gateway-certs",
             "server_secret": "team-envoy-certs",
-            "clients": ["dev", "ci"],
+            "clients": {"dev": {}, "ci": {"san": "client"}},
             "protocol": protocol,
             "service_type": service,
         },
@@ -62,8 +100,22 @@ def gateway(protocol: Protocol, service: ServiceType) -> Make:
 
 
 CASES: dict[str, Make] = {
-    **{f"Certificates-{layout.value}": certificates(layout) for layout in ServerSecretLayout},
+    **{
+        f"Certificates-{layout.value}": certificates(["dev", "ci"], layout)
+        for layout in SecretLayout
+    },
+    "Certificates-every-layout": certificates(["dev"], *SecretLayout),
+    "Certificates-no-client": certificates([], SecretLayout.DAEMON),
+    **{f"BuildkitPod-{security.value}": pod(security) for security in Security},
+    "BuildkitPod-claim": pod(Security.ROOTLESS, volume=CLAIM),
+    "BuildkitPod-certificates": pod(Security.ROOTLESS, **SERVER),
     **{f"BuildkitDeployment-{security.value}": deployment(security) for security in Security},
+    "BuildkitDeployment-claim": deployment(Security.ROOTLESS, volume=CLAIM),
+    **{f"BuildkitStatefulSet-{security.value}": stateful_set(security) for security in Security},
+    "BuildkitStatefulSet-emptyDir": stateful_set(Security.ROOTLESS, volume=EMPTY_DIR),
+    "BuildkitStatefulSet-certificates": stateful_set(Security.ROOTLESS, **SERVER),
+    **{f"BuildkitJob-{security.value}": job(security) for security in Security},
+    "UserNamespaces": user_namespaces,
     **{
         f"Gateway-{protocol.value}-{service.value}": gateway(protocol, service)
         for protocol in Protocol

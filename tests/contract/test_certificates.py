@@ -4,13 +4,42 @@ import base64
 from typing import Any
 
 import pytest
-from pulumi_buildkit import Certificates, ServerSecretLayout
+from pulumi_buildkit import Certificates, SecretLayout
+from pulumi_buildkit.certificates import RESERVED_CLIENTS
 
-from tests.recording import Recording, record
+from tests.recording import Recording, Resource, record
 
-KEYS = {
-    ServerSecretLayout.DAEMON: ["ca.pem", "cert.pem", "key.pem"],
-    ServerSecretLayout.ENVOY: ["ca.pem", "server-key.pem", "server.pem"],
+SERVER = ("certPem of team-server", "privateKeyPem of team-server-key")
+FIRST_CLIENT = ("certPem of team-dev", "privateKeyPem of team-dev-key")
+CA = "certPem of team-ca"
+# By layout: the Secret's name and type, and what is in it.
+SECRETS = {
+    SecretLayout.DAEMON: (
+        "team-daemon-certs",
+        "Opaque",
+        {"ca.pem": CA, "cert.pem": SERVER[0], "key.pem": SERVER[1]},
+    ),
+    SecretLayout.ENVOY: (
+        "team-envoy-certs",
+        "Opaque",
+        {"ca.pem": CA, "server.pem": SERVER[0], "server-key.pem": SERVER[1]},
+    ),
+    SecretLayout.COMBINED: (
+        "team-secrets",
+        "Opaque",
+        {
+            "ca.crt": CA,
+            "server.crt": SERVER[0],
+            "server.key": SERVER[1],
+            "client.crt": FIRST_CLIENT[0],
+            "client.key": FIRST_CLIENT[1],
+        },
+    ),
+    SecretLayout.TLS: (
+        "team-tls",
+        "kubernetes.io/tls",
+        {"ca.crt": CA, "tls.crt": SERVER[0], "tls.key": SERVER[1]},
+    ),
 }
 
 
@@ -25,8 +54,8 @@ def made() -> Recording:
     return make()
 
 
-def test_every_secret_is_secret_to_pulumi(made: Recording) -> None:
-    for secret in made.of("Secret"):
+def test_every_secret_is_secret_to_pulumi() -> None:
+    for secret in make(server_secret_layouts=[*SecretLayout]).of("Secret"):
         assert secret.secrets == {"data"}
 
 
@@ -53,19 +82,57 @@ def test_a_bundle_holds_the_ca_and_the_certificate_and_key_of_its_client(made: R
 
 
 def test_a_client_s_secret_holds_its_bundle(made: Recording) -> None:
-    data = made.one("Secret", "team-ci-certs").inputs["data"]
     bundle = made.outputs_of("Certificates").values["bundles"]["ci"]
-    assert {key: base64.b64decode(value).decode() for key, value in data.items()} == {
+    assert decoded(made.one("Secret", "team-ci-certs")) == {
         f"{key}.pem": pem for key, pem in bundle.items()
     }
 
 
-@pytest.mark.parametrize("layout", ServerSecretLayout)
-def test_the_server_s_secret_has_the_keys_that_its_server_mounts(
-    layout: ServerSecretLayout,
-) -> None:
-    secret = make(server_secret_layout=layout).one("Secret", f"team-{layout.value}-certs")
-    assert sorted(secret.inputs["data"]) == KEYS[layout]
+def decoded(secret: Resource) -> dict[str, str]:
+    return {key: base64.b64decode(pem).decode() for key, pem in secret.inputs["data"].items()}
+
+
+@pytest.mark.parametrize("layout", SecretLayout)
+def test_the_server_s_secret_has_the_name_type_and_keys_of_its_layout(layout: SecretLayout) -> None:
+    name, kind, data = SECRETS[layout]
+    made = make(server_secret_layouts=[layout])
+    secret = made.one("Secret", name)
+    assert secret.inputs["metadata"]["name"] == name
+    assert (secret.inputs["type"], decoded(secret)) == (kind, data)
+    assert made.outputs_of("Certificates").values["serverSecrets"] == {layout.value: name}
+
+
+def test_the_server_s_secret_is_buildkitd_s_by_default(made: Recording) -> None:
+    expected = {"daemon": "team-daemon-certs"}
+    assert made.outputs_of("Certificates").values["serverSecrets"] == expected
+
+
+def test_every_layout_can_be_had_at_once_and_none_twice() -> None:
+    made = make(server_secret_layouts=[*SecretLayout, "tls"])
+    names = {layout.value: name for layout, (name, *_) in SECRETS.items()}
+    assert made.outputs_of("Certificates").values["serverSecrets"] == names
+
+
+def test_further_layouts_and_clients_change_nothing_that_was_there() -> None:
+    layouts = [SecretLayout.DAEMON, SecretLayout.COMBINED]
+    one = make(clients=["dev"], server_secret_layouts=layouts)
+    other = make(clients=["dev", "ci"], server_secret_layouts=[*reversed(SecretLayout)])
+    later = {resource.urn: resource.inputs for resource in other.resources}
+    assert len(later) > len(one.resources)
+    assert {r.urn: r.inputs for r in one.resources}.items() <= later.items()
+
+
+def test_a_server_can_do_without_clients() -> None:
+    made = make(clients=[])
+    outputs = made.outputs_of("Certificates").values
+    assert outputs["clientSecrets"] == outputs["bundles"] == {}
+    assert [secret.name for secret in made.of("Secret")] == ["team-daemon-certs"]
+
+
+def test_clients_can_do_without_a_secret_of_the_server() -> None:
+    made = make(server_secret_layouts=[])
+    assert made.outputs_of("Certificates").values["serverSecrets"] == {}
+    assert {secret.name for secret in made.of("Secret")} == {"team-dev-certs", "team-ci-certs"}
 
 
 def test_names_and_addresses_become_sans_of_their_kind(made: Recording) -> None:
@@ -121,6 +188,15 @@ def test_lifetimes_are_as_given() -> None:
     [
         ({"clients": ["dev", "ca"]}, "team: clients: ca is a name of its own CA's or server's"),
         ({"clients": ["daemon"]}, "team: clients: daemon is a name of its own CA's or server's"),
+        (
+            {"clients": [], "server_secret_layouts": ["combined"]},
+            "team: server_secret_layouts: combined holds the first client's certificate, and there "
+            "are no clients; name one, or take another layout",
+        ),
+        (
+            {"server_secret_layouts": ["nginx"]},
+            "team: server_secret_layouts: nginx is none; take some of daemon, envoy, combined, tls",
+        ),
         ({"validity_hours": 720}, "team: early_renewal_hours: 720 is not less than"),
     ],
 )
@@ -130,17 +206,24 @@ def test_what_can_not_work_is_refused(args: dict[str, Any], complaint: str) -> N
 
 
 def test_the_names_of_a_run_never_collide() -> None:
+    # Whatever is part of a name here, unless it is reserved.
+    clients = ["dev", "request", "key", "certs", "client", "combined", "secrets", "tls"]
+
     def program() -> None:
         for name in ("one", "two"):
-            clients = ["dev", "request", "key", "certs", "client"]
-            Certificates(name, {"namespace": "build", "sans": [], "clients": clients})
+            args: Any = {"clients": clients, "server_secret_layouts": [*SecretLayout]}
+            Certificates(name, args | {"namespace": "build", "sans": []})
 
     recording = record(program)
     names = [(r.inputs["metadata"]["name"]) for r in recording.of("Secret")]
-    assert len(names) == len(set(names)) == 12
+    assert len(names) == len(set(names)) == 2 * (len(clients) + len(SecretLayout))
+
+
+def test_no_name_is_reserved_without_need() -> None:
+    assert sorted(RESERVED_CLIENTS) == ["ca", "daemon", "envoy", "server"]
 
 
 def test_outputs_are_names_of_secrets_that_exist(made: Recording) -> None:
     outputs = made.outputs_of("Certificates").values
-    names = {outputs["serverSecret"], *outputs["clientSecrets"].values()}
+    names = {*outputs["serverSecrets"].values(), *outputs["clientSecrets"].values()}
     assert names == {secret.inputs["metadata"]["name"] for secret in made.of("Secret")}

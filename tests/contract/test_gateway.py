@@ -1,10 +1,12 @@
 """Gateway: what it mounts, how it is exposed, and what changes under it without a restart."""
 
 import json
+import re
 from typing import Any
 
 import pytest
-from pulumi_buildkit import Gateway, Protocol, ServiceType
+from pulumi_buildkit import Gateway, Protocol, SecretLayout, ServiceType, _envoy
+from pulumi_buildkit.secret_layout import LAYOUTS
 
 from tests.recording import NODE_PORT, Recording, record
 
@@ -13,7 +15,7 @@ DEFAULTS = {
     "upstream_host": "buildkitd.build.svc",
     "upstream_secret": "internal-gateway-certs",
     "server_secret": "edge-envoy-certs",
-    "clients": ["dev"],
+    "clients": {"dev": {}},
 }
 
 
@@ -68,15 +70,73 @@ def test_it_has_two_pods_and_holds_for_ten_minutes_by_default() -> None:
 
 
 def test_a_gateway_without_clients_is_refused() -> None:
-    with pytest.raises(ValueError, match="gateway: clients: the list is empty"):
-        make(clients=[])
+    with pytest.raises(ValueError, match="gateway: clients: there are none; name at least one"):
+        make(clients={})
+
+
+def test_the_order_of_the_clients_does_not_matter() -> None:
+    # Other languages send maps in an order that differs from run to run.
+    one, other = make(clients={"dev": {}, "ci": {}}), make(clients={"ci": {}, "dev": {}})
+    sds = [made.one("ConfigMap", "gateway-sds").inputs for made in (one, other)]
+    assert sds[0] == sds[1]
 
 
 def test_a_changed_list_of_clients_rolls_no_pod() -> None:
-    one, two = make(clients=["dev"]), make(clients=["dev", "ci"])
+    one, two = make(clients={"dev": {}}), make(clients={"dev": {}, "ci": {"san": "client"}})
     assert one.one("Deployment").inputs == two.one("Deployment").inputs
     assert bootstrap(one) == bootstrap(two)
     assert one.one("ConfigMap", "gateway-sds").inputs != two.one("ConfigMap", "gateway-sds").inputs
+
+
+def test_a_client_is_known_by_the_san_that_is_given_or_by_its_uri() -> None:
+    clients = {"dev": {}, "ci": {"san": "client"}, "runner": {"san": "10.0.0.9"}}
+    documents = make(clients=clients).one("ConfigMap", "gateway-sds").inputs["data"]
+    (secret,) = json.loads(documents["clients.json"])["resources"]
+    assert secret["validation_context"]["match_typed_subject_alt_names"] == [
+        {"san_type": "DNS", "matcher": {"exact": "client"}},
+        {"san_type": "URI", "matcher": {"exact": "spiffe://buildkit/client/dev"}},
+        {"san_type": "IP_ADDRESS", "matcher": {"exact": "10.0.0.9"}},
+    ]
+
+
+def files(made: Recording, volume: str) -> dict[str, str]:
+    """What the keys of a volume's Secret are called in the pod."""
+    (source,) = (v["secret"] for v in pod(made)["volumes"] if v["name"] == volume)
+    return {item["key"]: item["path"] for item in source["items"]}
+
+
+def named(made: Recording, directory: str) -> set[str]:
+    """The files in *directory* that Envoy is told to read."""
+    documents = "".join(made.one("ConfigMap", "gateway-sds").inputs["data"].values())
+    return set(re.findall(rf'"{directory}/([^"]+)"', documents))
+
+
+@pytest.mark.parametrize("layout", SecretLayout)
+def test_a_server_s_secret_of_any_layout_becomes_the_files_that_envoy_reads(
+    layout: SecretLayout,
+) -> None:
+    made = make(server_secret_layout=layout)
+    assert list(files(made, "server")) == list(LAYOUTS[layout].keys)
+    assert set(files(made, "server").values()) == named(made, _envoy.SERVER_CERTIFICATES)
+
+
+def test_the_server_s_secret_has_envoy_s_layout_by_default() -> None:
+    assert make().resources == make(server_secret_layout="envoy").resources
+
+
+def test_a_client_s_secret_becomes_the_files_that_envoy_shows_buildkitd() -> None:
+    made = make(server_secret_layout=SecretLayout.TLS)
+    assert list(files(made, "upstream")) == ["ca.pem", "cert.pem", "key.pem"]
+    assert set(files(made, "upstream").values()) == named(made, _envoy.UPSTREAM_CERTIFICATES)
+
+
+def test_a_secret_that_is_missing_stops_the_pod_by_its_ca() -> None:
+    (container,) = pod(make(server_secret_layout=SecretLayout.TLS))["containers"]
+    keys = [variable["valueFrom"]["secretKeyRef"] for variable in container["env"]]
+    assert keys == [
+        {"name": "edge-envoy-certs", "key": "ca.crt"},
+        {"name": "internal-gateway-certs", "key": "ca.pem"},
+    ]
 
 
 @pytest.mark.parametrize("protocol", Protocol)

@@ -56,8 +56,22 @@ def test_no_type_is_empty(schema: dict[str, Any]) -> None:
     assert not empty
 
 
-def test_no_property_takes_anything(schema: dict[str, Any]) -> None:
-    assert "pulumi.json#/Any" not in json.dumps(schema)
+def test_only_what_others_define_takes_anything(schema: dict[str, Any]) -> None:
+    found = [path for path, v in everything(schema).items() if "pulumi.json#/Any" in json.dumps(v)]
+    daemon = "buildkit:index:DaemonArgs"
+    assert found == [daemon, f"{daemon}.config", f"{daemon}.pod"]
+
+
+def test_no_property_is_a_list_or_map_of_enums(schema: dict[str, Any]) -> None:
+    # Pulumi's provider hands over empty maps in the place of their values.
+    enums = {f"#/types/{token}" for token, value in schema["types"].items() if value.get("enum")}
+    inner = [
+        (path, value.get(key, {}).get("$ref"))
+        for path, value in everything(schema).items()
+        for key in ("items", "additionalProperties")
+    ]
+    assert enums
+    assert not [path for path, reference in inner if reference in enums]
 
 
 def test_everything_is_described(schema: dict[str, Any]) -> None:
@@ -78,7 +92,7 @@ def construct(component: str, **inputs: Any) -> Recording:
     return record(lambda: provider().construct("team", f"buildkit:index:{component}", inputs))
 
 
-def test_a_hosted_gateway_takes_ports_and_replicas_as_floats() -> None:
+def test_a_hosted_gateway_takes_enums_maps_and_floats() -> None:
     made = construct(
         "Gateway",
         namespace="build",
@@ -86,7 +100,8 @@ def test_a_hosted_gateway_takes_ports_and_replicas_as_floats() -> None:
         upstreamPort=1235.0,
         upstreamSecret="internal",
         serverSecret="edge",
-        clients=["dev"],
+        serverSecretLayout="tls",
+        clients={"dev": {}, "ci": {"san": "client"}},
         hold=30.0,
         port=443.0,
         replicas=3.0,
@@ -97,35 +112,102 @@ def test_a_hosted_gateway_takes_ports_and_replicas_as_floats() -> None:
     bootstrap = made.one("ConfigMap", "team-bootstrap").inputs["data"]["envoy.json"]
     assert '"port_value": 1235\n' in bootstrap
     assert '"num_retries": 60,' in bootstrap
+    assert '"exact": "client"' in made.one("ConfigMap", "team-sds").inputs["data"]["clients.json"]
     assert made.one("Deployment").inputs["spec"]["replicas"] == 3
     assert made.outputs_of("Gateway").values["endpoint"] == "node:30001"
 
 
-def test_a_hosted_deployment_takes_enums_maps_and_floats() -> None:
+DAEMON = {
+    "security": "userns",
+    "registries": {"docker.io": {"mirrors": ["mirror:5000"], "http": True}},
+    "garbageCollection": {"maxUsedSpace": "1Gi"},
+    "maxParallelism": 4.0,
+    "config": {"history": {"maxEntries": 50.0}},
+    "resources": {"requests": {"cpu": "2"}},
+    "pod": {"spec": {"priorityClassName": "ci", "terminationGracePeriodSeconds": 90.0}},
+}
+"""All that a daemon can be told, as another language sends it."""
+
+TOML = """\
+[history]
+maxEntries = 50
+
+[registry."docker.io"]
+http = true
+mirrors = [
+    "mirror:5000",
+]
+
+[worker.oci]
+max-parallelism = 4
+maxUsedSpace = "1073741824"
+"""
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Deployment", "StatefulSet"])
+def test_a_hosted_workload_takes_enums_maps_and_floats(kind: str) -> None:
     made = construct(
-        "BuildkitDeployment",
+        f"Buildkit{kind}",
         namespace="build",
-        certificates="daemon-certs",
-        security="userns",
-        replicas=2.0,
-        registries={"docker.io": {"mirrors": ["mirror:5000"], "http": True}},
+        certificates="tls",
+        certificatesLayout="tls",
+        daemon=DAEMON,
+        volume={"kind": "emptyDir"},
+        updateTimeout=120.0,
     )
-    spec = made.one("Deployment").inputs["spec"]
-    assert (spec["replicas"], spec["template"]["spec"]["hostUsers"]) == (2, False)
-    toml = made.one("ConfigMap").inputs["data"]["buildkitd.toml"]
-    assert toml == '[registry."docker.io"]\nmirrors = [\n    "mirror:5000",\n]\nhttp = true\n'
+    workload = made.one(kind)
+    spec = workload.inputs["spec"].get("template", workload.inputs)["spec"]
+    assert (spec["hostUsers"], spec["priorityClassName"]) == (False, "ci")
+    assert spec["terminationGracePeriodSeconds"] == 90
+    assert spec["containers"][0]["resources"] == {"requests": {"cpu": "2"}}
+    (certificates,) = (volume["secret"] for volume in spec["volumes"] if "secret" in volume)
+    assert [item["key"] for item in certificates["items"]] == ["ca.crt", "tls.crt", "tls.key"]
+    assert made.one("ConfigMap").inputs["data"]["buildkitd.toml"] == TOML
+    assert workload.request.customTimeouts.update == "120s"
 
 
-def test_hosted_certificates_take_hours_as_floats() -> None:
+@pytest.mark.parametrize("kind", ["Pod", "StatefulSet"])
+def test_a_hosted_workload_needs_a_namespace_only(kind: str) -> None:
+    made = construct(f"Buildkit{kind}", namespace="build")
+    assert made.one(kind).inputs["metadata"]["namespace"] == "build"
+
+
+@pytest.mark.parametrize(
+    ("kind", "claims"),
+    [
+        ("Pod", ["rootless-cache-team-pod"]),
+        ("Deployment", ["rootless-cache-team"]),
+        ("StatefulSet", ["rootless-cache-team-0"]),
+    ],
+)
+def test_a_hosted_workload_has_claims(kind: str, claims: list[str]) -> None:
+    volume = {"kind": "claim", "size": "10Gi", "storageClass": "ssd", "protect": False}
+    made = construct(f"Buildkit{kind}", namespace="build", certificates="tls", volume=volume)
+    found = [*made.of("PersistentVolumeClaim")]
+    assert [claim.name for claim in found] == claims
+    assert {claim.inputs["spec"]["storageClassName"] for claim in found} == {"ssd"}
+    assert not any(claim.request.protect for claim in found)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_hosted_replicas_are_a_whole_number(kind: str) -> None:
+    made = construct(f"Buildkit{kind}", namespace="build", certificates="tls", replicas=3.0)
+    assert made.one(kind).inputs["spec"]["replicas"] == 3
+
+
+def test_hosted_certificates_take_lists_of_layouts_and_hours_as_floats() -> None:
     made = construct(
         "Certificates",
         namespace="build",
         sans=["a.org"],
         clients=["dev"],
-        serverSecretLayout="envoy",
+        serverSecretLayouts=["envoy", "tls"],
         validityHours=48.0,
         earlyRenewalHours=12.0,
         caValidityHours=96.0,
     )
     assert made.one("SelfSignedCert").inputs["validityPeriodHours"] == 96
-    assert made.outputs_of("Certificates").values["serverSecret"] == "team-envoy-certs"
+    assert made.outputs_of("Certificates").values["serverSecrets"] == {
+        "envoy": "team-envoy-certs",
+        "tls": "team-tls",
+    }

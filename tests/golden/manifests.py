@@ -1,20 +1,21 @@
 """The program's Kubernetes objects as YAML, as they would be applied."""
 
 import itertools
-import runpy
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from pulumi_buildkit import Protocol, Security
+from pulumi_buildkit import Security
 
 from settings import Mode
-from tests.recording import AUTO_NAME, REPO, Recording, Resource, record, stack_config
+from tests.recording import AUTO_NAME, Recording, Resource, record_program
 
 DIRECTORY = Path(__file__).parent
 SECRET = "SECRET"
+# What upstream's Job builds, too.
+DOCKERFILE = "FROM alpine\nRUN apk add gcc\n"
 
 Object = dict[str, Any]
 
@@ -39,27 +40,44 @@ class Case(NamedTuple):
 
     mode: Mode
     security: Security
-    protocol: Protocol
+    variation: str = ""
+    """What is not as it is by default."""
 
     def __str__(self) -> str:
-        return ".".join(choice.value for choice in self)
+        return ".".join(filter(None, (self.mode.value, self.security.value, self.variation)))
 
 
-CASES = [Case(*choices) for choices in itertools.product(Mode, Security, Protocol)]
+# The keys that each variation changes.
+_VARIATIONS: dict[str, dict[str, Any]] = {
+    "": {},
+    "tcp": {"gateway": {"host": "build.example.com", "protocol": "tcp"}},
+    "no-gateway": {"gateway": {"enabled": False}},
+    "claim": {"gateway": {"enabled": False}, "volume": {"kind": "claim"}},
+    "user-namespaces": {"userNamespaces": {"enabled": True}},
+}
+# What a variation changes is the same in every security variant: one shows it.
+CASES = [
+    *(Case(*choices) for choices in itertools.product(Mode, Security)),
+    Case(Mode.POD, Security.ROOTLESS, "user-namespaces"),
+    Case(Mode.DEPLOYMENT, Security.ROOTLESS, "tcp"),
+    Case(Mode.DEPLOYMENT, Security.ROOTLESS, "no-gateway"),
+    Case(Mode.DEPLOYMENT, Security.ROOTLESS, "claim"),
+    Case(Mode.STATEFULSET, Security.ROOTLESS, "no-gateway"),
+]
 
 
 @cache
 def rendered(case: Case) -> list[Object]:
     """The objects of the dev stack in this *case*, by kind and name."""
-    config = {
-        **stack_config("dev"),
-        "buildkit:mode": case.mode.value,
-        "buildkit:security": case.security.value,
-        "buildkit:gateway": f'{{"host": "build.example.com", "protocol": "{case.protocol.value}"}}',
-        "buildkit:namespace": "build",
+    keys = {
+        "mode": case.mode.value,
+        "security": case.security.value,
+        "namespace": "build",
+        "gateway": {"host": "build.example.com"},
+        **({"job": {"files": {"Dockerfile": DOCKERFILE}}} if case.mode is Mode.JOB else {}),
+        **_VARIATIONS[case.variation],
     }
-    objects = _objects(record(lambda: runpy.run_path(str(REPO / "__main__.py")), config))
-    return sorted(objects, key=lambda o: (o["kind"], o["metadata"]["name"]))
+    return sorted(applied(record_program(**keys)), key=lambda o: (o["kind"], o["metadata"]["name"]))
 
 
 def dumped(objects: list[Object]) -> str:
@@ -67,7 +85,8 @@ def dumped(objects: list[Object]) -> str:
     return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=True, width=100)
 
 
-def _objects(recording: Recording) -> Iterator[Object]:
+def applied(recording: Recording) -> Iterator[Object]:
+    """The Kubernetes objects in *recording*, with secrets hidden and auto-named ones named."""
     return (_object(r) for r in recording.resources if r.type.startswith("kubernetes:"))
 
 

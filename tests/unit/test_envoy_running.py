@@ -1,7 +1,9 @@
 """A real Envoy with the gateway's files, between real clients and a stand-in for buildkitd."""
 
 import contextlib
+import dataclasses
 import http.client
+import ipaddress
 import socket
 import ssl
 import subprocess
@@ -14,17 +16,21 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
 from pulumi_buildkit import Protocol, _envoy
+from pulumi_buildkit.secret_layout import FILES
 
 from tests.envoy_gateway import (
     BINARY,
-    CLIENT_FILES,
-    SERVER_FILES,
     UPSTREAM,
     Authority,
+    PrivateKey,
+    ecdsa_key,
+    rsa_key,
     write_bootstrap,
     write_certificates,
     write_clients,
+    write_sans,
 )
 
 SOLVE = "/moby.buildkit.v1.Control/Solve"
@@ -190,6 +196,58 @@ def test_a_renewed_certificate_is_shown_by_the_running_gateway(ready: Gateway) -
     until(lambda: greet(ready, files).certificate != old, what=lambda: f"{old} is still shown")
 
 
+DNS_NAME = x509.DNSName("client")
+ADDRESS = x509.IPAddress(ipaddress.ip_address("fd00::9"))
+URI = x509.UniformResourceIdentifier("spiffe://example.com/ci")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("listed", "san"), [("client", DNS_NAME), ("fd00:0::9", ADDRESS), (URI.value, URI)]
+)
+def test_a_client_is_let_in_by_a_san_of_any_kind(
+    ready: Gateway, listed: str, san: x509.GeneralName
+) -> None:
+    files = ready.edge.issue(ready.root / "clients" / "own", san)
+    assert refused(ready, files)
+    write_sans(ready.root, [listed])
+    until(lambda: not refused(ready, files), what=lambda: f"{listed} is not let in")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("listed", "san"),
+    [
+        ("fd00::9", x509.DNSName("fd00::9")),
+        ("client", x509.UniformResourceIdentifier("client")),
+        (URI.value, x509.DNSName(URI.value)),
+        ("leaf", DNS_NAME),
+    ],
+)
+def test_the_same_text_elsewhere_in_a_certificate_lets_nobody_in(
+    ready: Gateway, listed: str, san: x509.GeneralName
+) -> None:
+    dev = ready.client("dev")
+    write_sans(ready.root, [listed])
+    until(lambda: refused(ready, dev), what=lambda: "the list is not read")
+    assert refused(ready, ready.edge.issue(ready.root / "clients" / "own", san))
+
+
+@BOTH
+@pytest.mark.parametrize("new_key", [ecdsa_key, rsa_key])
+def test_what_create_certs_sh_makes_can_be_used(
+    ready: Gateway, new_key: Callable[[], PrivateKey]
+) -> None:
+    """A CA, a server's certificate, and a client's with the DNS name `client`."""
+    theirs = Authority("mkcert", new_key)
+    write_certificates(ready.root, theirs, ready.internal)
+    write_sans(ready.root, ["client"])
+    gateway = dataclasses.replace(ready, edge=theirs)
+    files = theirs.issue(ready.root / "clients" / "theirs", DNS_NAME)
+    until(lambda: not refused(gateway, files), what=lambda: "their client is not let in")
+    assert refused(gateway, ready.client("dev"))
+
+
 def refused(gateway: Gateway, files: Path | None) -> bool:
     try:
         greet(gateway, files)
@@ -211,8 +269,8 @@ class Buildkitd(grpc.GenericRpcHandler):
 def buildkitd(gateway: Gateway, authority: Authority | None = None) -> Iterator[None]:
     """A stand-in for buildkitd that only clients of its CA may talk to."""
     directory = gateway.root / "buildkitd"
-    (authority or gateway.internal).server(directory, SERVER_FILES)
-    _, certificate, key = pem_files(directory, SERVER_FILES)
+    (authority or gateway.internal).server(directory)
+    _, certificate, key = pem_files(directory)
     ca = (Path(f"{gateway.root}{_envoy.UPSTREAM_CERTIFICATES}") / "ca.pem").read_bytes()
     server = grpc.server(
         futures.ThreadPoolExecutor(4),
@@ -230,14 +288,14 @@ def buildkitd(gateway: Gateway, authority: Authority | None = None) -> Iterator[
         server.stop(None).wait()
 
 
-def pem_files(directory: Path, names: tuple[str, str, str]) -> Iterator[bytes]:
-    return ((directory / name).read_bytes() for name in names)
+def pem_files(directory: Path) -> Iterator[bytes]:
+    return ((directory / name).read_bytes() for name in FILES)
 
 
 @contextlib.contextmanager
 def client(gateway: Gateway) -> Iterator[grpc.Channel]:
     """A connection of its own to the gateway."""
-    ca, certificate, key = pem_files(gateway.client("dev"), CLIENT_FILES)
+    ca, certificate, key = pem_files(gateway.client("dev"))
     with grpc.secure_channel(
         f"127.0.0.1:{gateway.port}",
         grpc.ssl_channel_credentials(ca, key, certificate),

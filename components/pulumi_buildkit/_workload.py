@@ -1,0 +1,196 @@
+"""The parts that a Pod, a Deployment and a StatefulSet of buildkitd have in common."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Required, TypedDict, cast
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from pulumi_buildkit import _buildkitd_toml, _pod
+from pulumi_buildkit._rollout import TIMEOUT, awaited
+from pulumi_buildkit.daemon import DaemonArgs
+from pulumi_buildkit.metadata import labels, metadata, selector
+from pulumi_buildkit.secret_layout import SecretLayout
+from pulumi_buildkit.volume import CLAIM_SIZE, VolumeArgs, VolumeKind
+
+_EMPTY_DIR = "buildkitd"
+
+
+class _Args(TypedDict, total=False):
+    """The arguments that the three components share; each says more of its own."""
+
+    namespace: Required[pulumi.Input[str]]
+    daemon: DaemonArgs
+    certificates: pulumi.Input[str]
+    certificates_layout: SecretLayout
+    volume: VolumeArgs
+    update_timeout: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Makes the children of the component *parent*."""
+
+    parent: pulumi.ComponentResource
+    name: str
+    namespace: pulumi.Input[str]
+    daemon: DaemonArgs
+    certificates: _pod.Certificates | None
+    has_claims: bool
+    """Whether the cache outlives its pod."""
+    volume: VolumeArgs
+    update_timeout: int
+
+    @classmethod
+    def of(
+        cls,
+        parent: pulumi.ComponentResource,
+        name: str,
+        arguments: Mapping[str, object],
+        kind: VolumeKind,
+    ) -> "Workload":
+        """From a component's arguments, with *kind* as the default of its volume.
+
+        Raises:
+            ValueError: the arguments contradict each other.
+        """
+        args = cast("_Args", arguments)
+        volume = args.get("volume", {})
+        has_claims = VolumeKind(volume.get("kind", kind)) is VolumeKind.CLAIM
+        lost = () if has_claims else sorted({"storage_class", "protect"}.intersection(volume))
+        if lost:
+            raise ValueError(
+                f"{name}: volume: {' and '.join(lost)} can be said of a claim only, and the kind "
+                "is emptyDir; take them away, or take kind claim"
+            )
+        secret = args.get("certificates")
+        layout = SecretLayout(args.get("certificates_layout", SecretLayout.DAEMON))
+        return cls(
+            parent=parent,
+            name=name,
+            namespace=args["namespace"],
+            daemon=args.get("daemon", {}),
+            certificates=None if secret is None else _pod.Certificates(secret, layout),
+            has_claims=has_claims,
+            volume=volume,
+            update_timeout=int(args.get("update_timeout", TIMEOUT)),
+        )
+
+    @property
+    def cache(self) -> str:
+        """What the cache's volume is called in the pod."""
+        return _pod.variant(self.daemon).cache if self.has_claims else _EMPTY_DIR
+
+    @property
+    def size(self) -> str | None:
+        """Of the cache's volume, where that is known."""
+        return self.volume.get("size", CLAIM_SIZE if self.has_claims else None)
+
+    def metadata(
+        self, name: str | None, annotations: dict[str, str] | None = None
+    ) -> k8s.meta.v1.ObjectMetaArgs:
+        """Of a child called *name*; without one Pulumi names it."""
+        return metadata(name, self.namespace, labels(self.name, "buildkitd"), annotations)
+
+    def buildkitd(self) -> _pod.Buildkitd:
+        """What the pods run; makes its configuration."""
+        config = k8s.core.v1.ConfigMap(
+            f"{self.name}-config",
+            # Auto-named, and never changed in place: a change is another one, and rolls the pods.
+            metadata=self.metadata(None),
+            data=_buildkitd_toml.files(self.daemon, self.size),
+            immutable=True,
+            opts=pulumi.ResourceOptions(parent=self.parent),
+        )
+        return _pod.Buildkitd(
+            self.name, self.daemon, config.metadata.name.apply(str), self.certificates
+        )
+
+    def pod_template(
+        self,
+        of: _pod.Buildkitd,
+        suffix: str = "",
+        metadata: k8s.meta.v1.ObjectMetaArgs | None = None,
+    ) -> k8s.core.v1.PodTemplateSpecArgs:
+        """Of the only pod, which has the only claim; or of pods with an emptyDir each."""
+        volumes = [self._claimed(self.claim(suffix))] if self.has_claims else self.empty_dirs()
+        return _pod.pod_template(of, self.cache, volumes, metadata)
+
+    def empty_dirs(self) -> list[k8s.core.v1.VolumeArgs]:
+        """The cache's volume where it ends with its pod."""
+        return [] if self.has_claims else [_pod.empty_dir(self.cache, self.size)]
+
+    def _claimed(self, claim: k8s.core.v1.PersistentVolumeClaim) -> k8s.core.v1.VolumeArgs:
+        return k8s.core.v1.VolumeArgs(
+            name=self.cache,
+            persistent_volume_claim=k8s.core.v1.PersistentVolumeClaimVolumeSourceArgs(
+                claim_name=claim.metadata.name.apply(str)
+            ),
+        )
+
+    def claim(self, suffix: str) -> k8s.core.v1.PersistentVolumeClaim:
+        """Make a claim for a cache; *suffix* tells it from those of the other workloads."""
+        name = f"{self.cache}-{self.name}{suffix}"
+        return k8s.core.v1.PersistentVolumeClaim(
+            name,
+            # Classes that bind late leave it pending until its pod is there, which is waited for.
+            metadata=self.metadata(name, {"pulumi.com/skipAwait": "true"}),
+            spec=k8s.core.v1.PersistentVolumeClaimSpecArgs(
+                access_modes=["ReadWriteOnce"],
+                storage_class_name=self.volume.get("storage_class"),
+                resources=k8s.core.v1.VolumeResourceRequirementsArgs(
+                    requests={"storage": self.size or CLAIM_SIZE}
+                ),
+            ),
+            opts=pulumi.ResourceOptions(
+                parent=self.parent, protect=bool(self.volume.get("protect", True))
+            ),
+        )
+
+    def awaited(self) -> pulumi.ResourceOptions:
+        """Options of the child whose pods an update waits for."""
+        return awaited(self.parent, self.update_timeout)
+
+    def proven(
+        self, of: _pod.Buildkitd, after: Sequence[pulumi.Resource] = ()
+    ) -> pulumi.ResourceOptions:
+        """Options of a child whose old pods stop before the new ones start.
+
+        A Job starts the same buildkitd first: what fails there never stops the one that runs.
+        """
+        proof = k8s.batch.v1.Job(
+            f"{self.name}-proof",
+            # Auto-named: a Job can't change, and the next one is there before this one goes. One
+            # that failed runs again in the next update, though nothing in it has changed.
+            metadata=self.metadata(None, {"pulumi.com/replaceUnready": "true"}),
+            spec=k8s.batch.v1.JobSpecArgs(
+                active_deadline_seconds=self.update_timeout,
+                backoff_limit=0,
+                template=_pod.proof_template(of),
+            ),
+            opts=self.awaited(),
+        )
+        return pulumi.ResourceOptions.merge(
+            self.awaited(), pulumi.ResourceOptions(depends_on=[proof, *after])
+        )
+
+    def service(self) -> None:
+        """Make the Service that leads to the pods' TCP port, if they have one."""
+        if self.certificates is None:
+            return
+        k8s.core.v1.Service(
+            self.name,
+            # Clients wait for buildkitd at the gateway, so an update need not wait for it here.
+            metadata=self.metadata(self.name, {"pulumi.com/skipAwait": "true"}),
+            spec=k8s.core.v1.ServiceSpecArgs(
+                selector=selector(self.name),
+                ports=[k8s.core.v1.ServicePortArgs(port=_pod.PORT, target_port="buildkitd")],
+            ),
+            opts=pulumi.ResourceOptions(parent=self.parent),
+        )
+
+
+def service_host(name: str, namespace: pulumi.Input[str]) -> pulumi.Output[str]:
+    """The name of the Service *name* in the cluster's DNS."""
+    return pulumi.Output.concat(name, ".", namespace, ".svc")

@@ -1,0 +1,54 @@
+"""How buildkitd runs, whatever it runs in."""
+
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+
+from pulumi_buildkit.registry import RegistryArgs
+from pulumi_buildkit.security import Security
+
+
+class GarbageCollectionArgs(TypedDict):
+    """When buildkitd gives up cached data (https://github.com/moby/buildkit/blob/master/docs/buildkitd.toml.md).
+
+    The sizes are Kubernetes quantities, as `40Gi`. Where the volume's size
+    is not known, and none of them is given, buildkitd's own defaults hold.
+    """
+
+    reserved_space: NotRequired[str]
+    """Size below which nothing is given up. Default: a tenth of the volume."""
+    max_used_space: NotRequired[str]
+    """Size that the cache is kept below. Default: four fifths of the volume."""
+    min_free_space: NotRequired[str]
+    """Space that is kept free on the disk. Default: a tenth of the volume."""
+
+
+class ResourcesArgs(TypedDict):
+    """What the container asks of its node, by resource, as cpu, memory or ephemeral-storage."""
+
+    requests: NotRequired[dict[str, pulumi.Input[str]]]
+    """What is set aside for it. Default: nothing, or its limits."""
+    limits: NotRequired[dict[str, pulumi.Input[str]]]
+    """What it can't exceed. Default: none."""
+
+
+class DaemonArgs(TypedDict):
+    """How buildkitd runs, in every component that runs it."""
+
+    security: NotRequired[Security]
+    """How much of the node buildkitd may touch. Default: rootless."""
+    image: NotRequired[pulumi.Input[str]]
+    """buildkitd's image, used as it is. Default: `default_image` of the security variant."""
+    registries: NotRequired[dict[str, RegistryArgs]]
+    """How to reach registries, by host. Default: all by HTTPS."""
+    garbage_collection: NotRequired[GarbageCollectionArgs]
+    """When cached data is given up. Default: as the volume's size demands."""
+    max_parallelism: NotRequired[int]
+    """How many build steps run at once. Default: the CPU limit, rounded up; else no limit."""
+    config: NotRequired[dict[str, Any]]
+    """Further keys of buildkitd.toml, laid over those made from the arguments. Default: none."""
+    resources: NotRequired[ResourcesArgs]
+    """What the container asks of its node. Default: nothing."""
+    pod: NotRequired[dict[str, Any]]
+    """A pod template in the Kubernetes API's own names, `{metadata: …, spec: …}`, merged over the
+    component's as `kubectl patch` does (strategic merge). Default: empty."""
