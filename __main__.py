@@ -1,27 +1,59 @@
 """BuildKit on Kubernetes: the components of one stack, wired as its configuration says."""
 
+from enum import Enum
+from typing import Any, NamedTuple
+
 import pulumi
+import pulumi_buildkit as buildkit
 import pulumi_kubernetes as k8s
 import pulumi_random as random
-from pulumi_buildkit import (
-    BuildkitDeployment,
-    Certificates,
-    Gateway,
-    RegistryArgs,
-    ServerSecretLayout,
-    default_image,
-    service_host,
-)
+from pulumi_buildkit import SecretLayout, service_host
+from pulumi_buildkit.overlay import DIRECTIVE, MERGE_KEYS
+from pulumi_buildkit.secret_layout import FILES
+from pydantic.alias_generators import to_camel
 
-from settings import Settings, load
+from settings import WORKLOAD, Mode, Settings, checked, is_secret, load
 
-WORKLOAD = "buildkitd"
+EDGE = "buildkit"
 GATEWAY = "buildkit-gateway"
 TEN_YEARS = 87_600
+BUILD = " build --frontend dockerfile.v0 --local context=. --local dockerfile=."
+# By these the items of an overlay are matched with the component's, which a secret can't be.
+MATCHED = frozenset({DIRECTIVE, *MERGE_KEYS.values()})
+
+
+class Kind(NamedTuple):
+    """What runs buildkitd in one mode."""
+
+    name: str
+    component: Any
+    arguments: Any
+    """The component's TypedDict."""
+
+
+KINDS = {
+    Mode.POD: Kind(WORKLOAD, buildkit.BuildkitPod, buildkit.BuildkitPodArgs),
+    Mode.DEPLOYMENT: Kind(WORKLOAD, buildkit.BuildkitDeployment, buildkit.BuildkitDeploymentArgs),
+    Mode.STATEFULSET: Kind(
+        WORKLOAD, buildkit.BuildkitStatefulSet, buildkit.BuildkitStatefulSetArgs
+    ),
+    Mode.JOB: Kind("build", buildkit.BuildkitJob, buildkit.BuildkitJobArgs),
+}
+
+
+class Server(NamedTuple):
+    """A server's certificate, and the CA of those whom it lets in."""
+
+    secret: pulumi.Input[str]
+    layout: SecretLayout
+    clients: pulumi.Input[dict[str, Any]]
+    """The certificates that were made for clients."""
 
 
 def make_namespace(settings: Settings) -> pulumi.Output[str]:
     """The stack's namespace; unless it is named, no two installations ever share one."""
+    if settings.namespace and not settings.create_namespace:
+        return pulumi.Output.from_input(settings.namespace)
     suffix = random.RandomString("suffix", length=5, upper=False, special=False)
     default = pulumi.Output.concat(
         pulumi.get_project(), "-", pulumi.get_stack(), "-", suffix.result
@@ -34,12 +66,163 @@ def make_namespace(settings: Settings) -> pulumi.Output[str]:
             labels={"pod-security.kubernetes.io/enforce": "privileged"},
         ),
     )
-    return namespace.metadata.name.apply(str)
+    return namespace.metadata.name.apply(
+        # What is named in the configuration was checked with it.
+        lambda name: str(name) if settings.namespace else checked(settings, str(name))
+    )
 
 
-def commands(endpoint: pulumi.Output[str]) -> dict[str, pulumi.Output[str]]:
-    """How clients build here, with their certificate in the directory `certs`."""
+def edge_certificate(settings: Settings, namespace: pulumi.Output[str]) -> Server:
+    """What clients meet: as given, or made here.
+
+    What is made is the same in every mode: a switch costs no client its certificate.
+    """
+    given = settings.certificates
+    if given.existing_secret:
+        return Server(given.existing_secret, given.layout, {})
+    if given.ca and given.cert and given.key:
+        pems = (given.ca, given.cert, given.key.get_secret_value())
+        secret = k8s.core.v1.Secret(
+            f"{EDGE}-own-certs",
+            metadata=k8s.meta.v1.ObjectMetaArgs(name=f"{EDGE}-own-certs", namespace=namespace),
+            string_data=pulumi.Output.secret(dict(zip(FILES, pems, strict=True))),
+        )
+        return Server(secret.metadata.name.apply(str), SecretLayout.DAEMON, {})
+    layout = SecretLayout.ENVOY if settings.has_gateway else SecretLayout.DAEMON
+    hosts = [service_host(name, namespace) for name in (GATEWAY, WORKLOAD)]
+    dialled = [settings.gateway.host] if settings.gateway.host else []
+    certificates = buildkit.Certificates(
+        EDGE,
+        {
+            "namespace": namespace,
+            "sans": [*dialled, *hosts, "localhost", "127.0.0.1", *given.sans],
+            "clients": [*settings.clients],
+            "server_secret_layouts": [layout, *given.secrets],
+            "validity_hours": given.validity_hours,
+            "early_renewal_hours": given.early_renewal_hours,
+            "ca_validity_hours": given.ca_validity_hours,
+        },
+    )
+    secret_name = certificates.server_secrets[layout.value]
+    return Server(secret_name, layout, certificates.bundles)
+
+
+def internal_certificates(namespace: pulumi.Output[str]) -> buildkit.Certificates:
+    """Those between gateway and buildkitd.
+
+    Only the gateway has a certificate of this CA: no build step can talk to buildkitd.
+    """
+    return buildkit.Certificates(
+        WORKLOAD,
+        {
+            "namespace": namespace,
+            "sans": [service_host(WORKLOAD, namespace)],
+            "clients": ["gateway"],
+            # buildkitd reads its certificate once: this one outlives any pod.
+            "validity_hours": TEN_YEARS,
+            "ca_validity_hours": 2 * TEN_YEARS,
+        },
+    )
+
+
+def prepare_nodes(settings: Settings, namespace: pulumi.Output[str]) -> list[pulumi.Resource]:
+    """What has to be there before buildkitd starts on a node."""
+    if not settings.user_namespaces.enabled:
+        return []
+    given: Any = {
+        **settings.user_namespaces.model_dump(exclude={"enabled"}),
+        "namespace": namespace,
+        "update_timeout": settings.update_timeout,
+    }
+    return [buildkit.UserNamespaces("sysctl-userns", given)]
+
+
+def hidden(key: str, value: Any) -> Any:
+    """*value*, with its texts as secret as the stack's *key* is: state and outputs show none."""
+    if isinstance(value, dict):
+        matched = MATCHED if key == "pod" else ()
+        return {
+            name: inner if name in matched else hidden(key, inner) for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [hidden(key, inner) for inner in value]
+    shown = not isinstance(value, str) or isinstance(value, Enum) or not is_secret(key)
+    return value if shown else pulumi.Output.secret(value)
+
+
+def run_buildkitd(
+    settings: Settings,
+    namespace: pulumi.Output[str],
+    server: Server | None,
+    after: list[pulumi.Resource],
+) -> Any:
+    """The component of the mode, with those of all settings that it has an argument for."""
+    kind = KINDS[settings.mode]
+    volume = settings.volume.model_dump(exclude_unset=True, exclude_none=True)
+    job = hidden("job", settings.job.model_dump(exclude_unset=True) if settings.job else {})
+    daemon = {
+        key: hidden(to_camel(key), value)
+        for key, value in settings.model_dump(exclude_unset=True, exclude_none=True).items()
+        if key in buildkit.DaemonArgs.__annotations__
+    }
+    given = {
+        **job,
+        "namespace": namespace,
+        "daemon": {**daemon, "config": hidden("buildkitd", settings.buildkitd)},
+        "build": job,
+        "certificates": server and server.secret,
+        "certificates_layout": server and server.layout,
+        "volume": {**volume, "kind": settings.volume_kind},
+        "replicas": settings.replicas,
+        "update_timeout": settings.update_timeout,
+    }
+    # A switch of modes takes along what is called the same in both: Service and ConfigMap.
+    others = {k.component for k in KINDS.values() if k.name == kind.name} - {kind.component}
+    aliases = [pulumi.Alias(type_=f"buildkit:index:{o.__name__}") for o in others]
+    return kind.component(
+        kind.name,
+        {key: given[key] for key in kind.arguments.__annotations__ if given.get(key) is not None},
+        pulumi.ResourceOptions(aliases=[*aliases], depends_on=after),
+    )
+
+
+def make_gateway(
+    settings: Settings,
+    namespace: pulumi.Output[str],
+    edge: Server,
+    internal: buildkit.Certificates,
+) -> buildkit.Gateway:
+    """The gateway between the clients and buildkitd's Service."""
+    gateway = settings.gateway
+    return buildkit.Gateway(
+        GATEWAY,
+        {
+            "namespace": namespace,
+            "upstream_host": service_host(WORKLOAD, namespace),
+            "upstream_secret": internal.client_secrets["gateway"],
+            "server_secret": edge.secret,
+            "server_secret_layout": edge.layout,
+            "clients": {
+                name: buildkit.ClientArgs(**client.model_dump(exclude_none=True))
+                for name, client in settings.clients.items()
+            },
+            "protocol": gateway.protocol,
+            "hold": gateway.hold,
+            "host": gateway.host or service_host(GATEWAY, namespace),
+            "port": gateway.port,
+            "service_type": gateway.service,
+            "node_port": gateway.node_port,
+            "image": gateway.image,
+            "replicas": gateway.replicas,
+            "update_timeout": settings.update_timeout,
+        },
+    )
+
+
+def tls_commands(endpoint: pulumi.Output[str]) -> dict[str, pulumi.Output[str]]:
+    """How clients build at *endpoint*, with their certificate in the directory `certs`."""
     return {
+        "endpoint": endpoint,
         "buildx_command": pulumi.Output.concat(
             "docker buildx create --name buildkit --driver remote --driver-opt "
             '"cacert=$PWD/certs/ca.pem,cert=$PWD/certs/cert.pem,key=$PWD/certs/key.pem" tcp://',
@@ -48,9 +231,23 @@ def commands(endpoint: pulumi.Output[str]) -> dict[str, pulumi.Output[str]]:
         "buildctl_command": pulumi.Output.concat(
             "buildctl --addr tcp://",
             endpoint,
-            " --tlscacert certs/ca.pem --tlscert certs/cert.pem --tlskey certs/key.pem"
-            " build --frontend dockerfile.v0 --local context=. --local dockerfile=.",
+            " --tlscacert certs/ca.pem --tlscert certs/cert.pem --tlskey certs/key.pem",
+            BUILD,
         ),
+    }
+
+
+def kube_pod_commands(
+    pods: pulumi.Output[list[str]], namespace: pulumi.Output[str]
+) -> dict[str, pulumi.Output[str]]:
+    """How clients build in the first of *pods*, by `kubectl exec`."""
+    endpoint = pulumi.Output.concat("kube-pod://", pods[0], "?namespace=", namespace)
+    return {
+        "endpoint": endpoint,
+        "buildx_command": pulumi.Output.concat(
+            "docker buildx create --name buildkit --driver remote '", endpoint, "'"
+        ),
+        "buildctl_command": pulumi.Output.concat("buildctl --addr '", endpoint, "'", BUILD),
     }
 
 
@@ -58,78 +255,27 @@ def main() -> None:
     """Wire the stack: certificates, buildkitd, and the gateway in front of it."""
     settings = load()
     namespace = make_namespace(settings)
-    daemon = service_host(WORKLOAD, namespace)
-    service = service_host(GATEWAY, namespace)
-    host = pulumi.Output.from_input(settings.gateway.host or service)
-    lifetimes = settings.certificates
+    edge = edge_certificate(settings, namespace) if settings.clients else None
+    outputs: dict[str, Any] = {"namespace": namespace, "clients": edge.clients if edge else {}}
 
-    # Only the gateway has a certificate of this CA: no build step can talk to buildkitd.
-    internal = Certificates(
-        WORKLOAD,
-        {
-            "namespace": namespace,
-            "sans": [daemon],
-            "clients": ["gateway"],
-            # buildkitd reads its certificate once: this one outlives any pod.
-            "validity_hours": TEN_YEARS,
-            "ca_validity_hours": 2 * TEN_YEARS,
-        },
+    internal = internal_certificates(namespace) if settings.has_gateway else None
+    listening = (
+        Server(internal.server_secrets["daemon"], SecretLayout.DAEMON, {})
+        if internal
+        else edge
+        if settings.traits.listens
+        else None
     )
-    edge = Certificates(
-        "buildkit",
-        {
-            "namespace": namespace,
-            "sans": [host, service, "localhost", "127.0.0.1", *lifetimes.sans],
-            "clients": list(settings.clients),
-            "server_secret_layout": ServerSecretLayout.ENVOY,
-            "validity_hours": lifetimes.validity_hours,
-            "early_renewal_hours": lifetimes.early_renewal_hours,
-            "ca_validity_hours": lifetimes.ca_validity_hours,
-        },
-    )
-    workload = BuildkitDeployment(
-        WORKLOAD,
-        {
-            "namespace": namespace,
-            "certificates": internal.server_secret,
-            "security": settings.security,
-            "image": settings.image or default_image(settings.security),
-            "replicas": settings.replicas,
-            "update_timeout": settings.update_timeout,
-            "registries": {
-                registry: RegistryArgs(mirrors=[*how.mirrors], http=how.http, insecure=how.insecure)
-                for registry, how in settings.registries.items()
-            },
-        },
-    )
-    gateway = Gateway(
-        GATEWAY,
-        {
-            "namespace": namespace,
-            "upstream_host": workload.host,
-            "upstream_secret": internal.client_secrets["gateway"],
-            "server_secret": edge.server_secret,
-            "clients": list(settings.clients),
-            "protocol": settings.gateway.protocol,
-            "hold": settings.gateway.hold,
-            "host": host,
-            "port": settings.gateway.port,
-            "service_type": settings.gateway.service,
-            "node_port": settings.gateway.node_port,
-            "image": settings.gateway.image,
-            "replicas": settings.gateway.replicas,
-            "update_timeout": settings.update_timeout,
-        },
-    )
+    workload = run_buildkitd(settings, namespace, listening, prepare_nodes(settings, namespace))
+    outputs["workload"] = workload.workload
+    if edge and internal:
+        gateway = make_gateway(settings, namespace, edge, internal)
+        outputs |= {"gateway": f"deployment/{GATEWAY}", **tls_commands(gateway.endpoint)}
+    elif listening:
+        outputs |= tls_commands(pulumi.Output.format("{0}:{1}", workload.host, workload.port))
+    elif not settings.traits.builds:
+        outputs |= kube_pod_commands(workload.pods, namespace)
 
-    outputs = {
-        "endpoint": gateway.endpoint,
-        "namespace": namespace,
-        "workload": f"deployment/{WORKLOAD}",
-        "gateway": f"deployment/{GATEWAY}",
-        "clients": edge.bundles,
-        **commands(gateway.endpoint),
-    }
     for name, value in outputs.items():
         pulumi.export(name, value)
 

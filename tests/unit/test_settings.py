@@ -1,36 +1,13 @@
-"""What the stack's configuration means, and what its writer is told of each mistake in it."""
+"""What the stack's configuration means."""
 
-import json
-import string
 from typing import Any
 
-import hypothesis
-import pulumi
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pulumi.runtime import config as pulumi_config
-from pulumi_buildkit import ENVOY_IMAGE, Protocol, Security, ServiceType
+from pulumi_buildkit import ENVOY_IMAGE, Protocol, SecretLayout, Security, ServiceType
+from pulumi_buildkit.volume import VolumeKind
 
-import settings
-from settings import GatewaySettings, Mode, Settings, parse, section_of
-
-NOTHING: dict[str, Any] = {}
-
-
-def config(**keys: Any) -> dict[str, str]:
-    """A configuration as Pulumi hands it over, with the one key that has to be there."""
-    values = {"clients": {"dev": NOTHING}, **keys}
-    return {key: v if isinstance(v, str) else json.dumps(v) for key, v in values.items()}
-
-
-def complaints(values: dict[str, str]) -> list[str]:
-    """The lines that the writer of *values* gets to see, but the heading."""
-    with pytest.raises(pulumi.RunError) as error:
-        parse(values)
-    heading, *lines = str(error.value).splitlines()
-    assert heading == "the stack's configuration can't be used:"
-    return [line.removeprefix("  ") for line in lines]
+from settings import GatewaySettings, JobSettings, Mode, Settings, VolumeSettings, parse
+from tests.complaints import config
 
 
 def test_only_the_clients_have_to_be_given() -> None:
@@ -39,7 +16,8 @@ def test_only_the_clients_have_to_be_given() -> None:
     assert expected.mode is Mode.DEPLOYMENT
     assert expected.security is Security.ROOTLESS
     assert (expected.namespace, expected.image, expected.replicas) == (None, None, 1)
-    assert expected.registries == {}
+    assert (expected.registries, expected.buildkitd, expected.pod) == ({}, {}, {})
+    assert (expected.create_namespace, expected.job) == (True, None)
 
 
 def test_the_gateway_holds_builds_for_ten_minutes_by_default() -> None:
@@ -99,250 +77,114 @@ def test_a_certificate_may_be_valid_for_a_wildcard() -> None:
     assert parse(config(certificates={"sans": ["*.example.com"]})).certificates.sans
 
 
-NO_HOST = "is no DNS name (lower case) and no IP address; give one of them, without scheme or port"
-NO_SAN = (
-    "is no DNS name (lower case, `*.` in front allowed) and no IP address; give one of them, "
-    "without scheme or port"
-)
-NO_NAME = "is no name; take lower-case letters, digits and hyphens inside, 63 characters at most"
-NO_IMAGE = "is no image; write it as REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST"
-NO_REGISTRY = "is no registry; write it as HOST or HOST:PORT, without a scheme"
-NO_MIRROR = "is no mirror; write it as HOST[:PORT][/PATH], without a scheme"
-NO_WHOLE_NUMBER = "is no whole number; write one, as 2"
-NO_MAP = "is no map; write its keys below it, one a line"
-NO_NAMES = "is no map; write its names below it, one a line, each followed by a colon"
-RESERVED = "is a name that the server's own certificates have; give the client another"
-KEYS = (
-    "the keys are clients, mode, security, namespace, image, replicas, updateTimeout, gateway, "
-    "certificates, "
-    "registries"
-)
-GATEWAY_KEYS = "the keys are protocol, service, host, port, nodePort, replicas, hold, image"
-MISTAKES: list[tuple[dict[str, Any], str]] = [
-    # Keys that there are not.
-    ({"colour": "red"}, f"buildkit:colour: 'red': is no key; {KEYS}"),
-    ({"replica": "3"}, f"buildkit:replica: '3': is no key; did you mean replicas? {KEYS}"),
-    (
-        {"gateway.port": "1"},
-        f"buildkit:[\"gateway.port\"]: '1': is no key; did you mean gateway? {KEYS}",
-    ),
-    (
-        {"gateway": {"node_port": 1}},
-        f"buildkit:gateway.node_port: 1: is no key; did you mean nodePort? {GATEWAY_KEYS}",
-    ),
-    (
-        {"certificates": {"early_renewal_hours": 1}},
-        "buildkit:certificates.early_renewal_hours: 1: is no key; did you mean earlyRenewalHours? "
-        "the keys are sans, validityHours, earlyRenewalHours, caValidityHours",
-    ),
-    (
-        {"registries": {"r": {"mirror": "m"}}},
-        "buildkit:registries.r.mirror: 'm': is no key; did you mean mirrors? "
-        "the keys are mirrors, http, insecure",
-    ),
-    (
-        {"clients": {"dev": {"role": "admin"}}},
-        "buildkit:clients.dev.role: 'admin': is no key; there are none here yet",
-    ),
-    # Wrong values.
-    ({"mode": "pod"}, "buildkit:mode: 'pod': is none of its values; take 'deployment'"),
-    (
-        {"security": "root"},
-        "buildkit:security: 'root': is none of its values; "
-        "take 'rootless', 'privileged' or 'userns'",
-    ),
-    (
-        {"gateway": {"protocol": "http3"}},
-        "buildkit:gateway.protocol: 'http3': is none of its values; take 'http2' or 'tcp'",
-    ),
-    (
-        {"gateway": {"service": "nodeport"}},
-        "buildkit:gateway.service: 'nodeport': is none of its values; "
-        "take 'ClusterIP', 'NodePort' or 'LoadBalancer'",
-    ),
-    ({"namespace": "Team"}, f"buildkit:namespace: 'Team': {NO_NAME}"),
-    ({"image": "moby/buildkit: v1"}, f"buildkit:image: 'moby/buildkit: v1': {NO_IMAGE}"),
-    ({"image": ""}, f"buildkit:image: '': {NO_IMAGE}"),
-    ({"gateway": {"image": "a@sha256:1"}}, f"buildkit:gateway.image: 'a@sha256:1': {NO_IMAGE}"),
-    ({"replicas": "0"}, "buildkit:replicas: '0': is too small; take 1 or more"),
-    ({"replicas": "1001"}, "buildkit:replicas: '1001': is too large; take 1000 or less"),
-    ({"gateway": {"port": 0}}, "buildkit:gateway.port: 0: is too small; take 1 or more"),
-    (
-        {"gateway": {"port": 65536}},
-        "buildkit:gateway.port: 65536: is too large; take 65535 or less",
-    ),
-    ({"gateway": {"hold": -1}}, "buildkit:gateway.hold: -1: is too small; take 0 or more"),
-    (
-        {"gateway": {"service": "NodePort", "host": "a", "nodePort": 80}},
-        "buildkit:gateway.nodePort: 80: is too small; take 1024 or more",
-    ),
-    (
-        {"gateway": {"nodePort": 30000}},
-        "buildkit:gateway.nodePort: 30000: needs service NodePort, and service is ClusterIP; "
-        "take it away, or set service: NodePort",
-    ),
-    # Missing SANs, and SANs that are none.
-    (
-        {"gateway": {"service": "NodePort"}},
-        "buildkit:gateway.host: is missing: with service NodePort give the name or address that "
-        "clients dial, or no certificate is valid for it",
-    ),
-    (
-        {"gateway": {"service": "LoadBalancer"}},
-        "buildkit:gateway.host: is missing: with service LoadBalancer give the name or address "
-        "that clients dial, or no certificate is valid for it",
-    ),
-    ({"gateway": {"host": "a:1234"}}, f"buildkit:gateway.host: 'a:1234': {NO_HOST}"),
-    ({"gateway": {"host": "*.a.org"}}, f"buildkit:gateway.host: '*.a.org': {NO_HOST}"),
-    ({"gateway": {"host": "10.0.0.300"}}, f"buildkit:gateway.host: '10.0.0.300': {NO_HOST}"),
-    ({"gateway": {"host": "fe80::1%eth0"}}, f"buildkit:gateway.host: 'fe80::1%eth0': {NO_HOST}"),
-    (
-        {"certificates": {"sans": ["a.org", "https://b.org"]}},
-        f"buildkit:certificates.sans[1]: 'https://b.org': {NO_SAN}",
-    ),
-    # Certificates that end too early.
-    (
-        {"certificates": {"validityHours": 48, "earlyRenewalHours": 48}},
-        "buildkit:certificates.earlyRenewalHours: 48: is not less than validityHours, 48; "
-        "take fewer hours",
-    ),
-    (
-        {"certificates": {"validityHours": 48}},
-        "buildkit:certificates.earlyRenewalHours: 720: is not less than validityHours, 48; "
-        "take fewer hours",
-    ),
-    (
-        {"certificates": {"caValidityHours": 8759}},
-        "buildkit:certificates.caValidityHours: 8759: is less than validityHours, 8760; "
-        "take as many hours at least",
-    ),
-    (
-        {"certificates": {"validityHours": 87601}},
-        "buildkit:certificates.caValidityHours: 87600: is less than validityHours, 87601; "
-        "take as many hours at least",
-    ),
-    # Clients that can't be.
-    ({"clients": {}}, "buildkit:clients: is empty; write at least one name below it, as `dev: {}`"),
-    ({"clients": {"Ann Lee": {}}}, f"buildkit:clients[\"Ann Lee\"]: 'Ann Lee': {NO_NAME}"),
-    ({"clients": {"": {}}}, f"buildkit:clients[\"\"]: '': {NO_NAME}"),
-    ({"clients": {"a\nb": {}}}, f"buildkit:clients[\"a\\nb\"]: 'a\\nb': {NO_NAME}"),
-    ({"clients": {"x" * 64: {}}}, f"buildkit:clients.{'x' * 64}: '{'x' * 64}': {NO_NAME}"),
-    ({"clients": {"server": {}}}, f"buildkit:clients.server: 'server': {RESERVED}"),
-    ({"clients": {"envoy": {}}}, f"buildkit:clients.envoy: 'envoy': {RESERVED}"),
-    # Registries that can't be.
-    (
-        {"registries": {"https://r.org": {}}},
-        f"buildkit:registries[\"https://r.org\"]: 'https://r.org': {NO_REGISTRY}",
-    ),
-    (
-        {"registries": {"docker.io": {"mirrors": ["http://m"]}}},
-        f"buildkit:registries[\"docker.io\"].mirrors[0]: 'http://m': {NO_MIRROR}",
-    ),
-    # Wrong types.
-    ({"replicas": "two"}, f"buildkit:replicas: 'two': {NO_WHOLE_NUMBER}"),
-    ({"replicas": "1.5"}, f"buildkit:replicas: '1.5': {NO_WHOLE_NUMBER}"),
-    ({"gateway": {"hold": 1.5}}, f"buildkit:gateway.hold: 1.5: {NO_WHOLE_NUMBER}"),
-    ({"gateway": {"port": True}}, f"buildkit:gateway.port: 'true': {NO_WHOLE_NUMBER}"),
-    ({"gateway": {"port": [1]}}, f"buildkit:gateway.port: [1]: {NO_WHOLE_NUMBER}"),
-    ({"gateway": {"port": None}}, f"buildkit:gateway.port: {NO_WHOLE_NUMBER}"),
-    ({"gateway": {"image": 5}}, "buildkit:gateway.image: 5: is no text; put it in quotes"),
-    ({"gateway": "http2"}, f"buildkit:gateway: 'http2': {NO_MAP}"),
-    ({"gateway": ["http2"]}, f"buildkit:gateway: ['http2']: {NO_MAP}"),
-    ({"clients": ["dev"]}, f"buildkit:clients: ['dev']: {NO_NAMES}"),
-    ({"clients": {"dev": True}}, f"buildkit:clients.dev: True: {NO_MAP}"),
-    (
-        {"certificates": {"sans": "a.org"}},
-        "buildkit:certificates.sans: 'a.org': is no list; "
-        "write its items below it, one a line, each after a hyphen",
-    ),
-    (
-        {"registries": {"r": {"http": "plain"}}},
-        "buildkit:registries.r.http: 'plain': is neither true nor false; write one of them",
-    ),
-    # JSON that is none.
-    ({"clients": '{"dev": {}'}, f"buildkit:clients: '{{\"dev\": {{}}': {NO_NAMES}"),
-    ({"gateway": "{port: 1}"}, f"buildkit:gateway: '{{port: 1}}': {NO_MAP}"),
-]
+def test_a_claim_is_protected_by_default() -> None:
+    assert parse(config()).volume == VolumeSettings(protect=True)
+
+
+def test_no_node_is_changed_by_default() -> None:
+    assert not parse(config()).user_namespaces.enabled
+
+
+def test_an_existing_secret_is_as_cert_manager_writes_it_by_default() -> None:
+    certificates = parse(config(certificates={"existingSecret": "mine"})).certificates
+    assert (certificates.own, certificates.layout) == (True, SecretLayout.TLS)
+
+
+def test_a_private_key_is_not_among_what_settings_print() -> None:
+    settings = Settings.model_validate({"certificates": {"key": "hunter2"}})
+    assert "hunter2" not in repr(settings) + str(settings)
+    assert settings.certificates.key_pem == "hunter2"
 
 
 @pytest.mark.parametrize(
-    ("keys", "line"), MISTAKES, ids=[line.split(": ")[0] for _, line in MISTAKES]
+    ("given", "text"),
+    [(2, "2"), (0.5, "0.5"), ("500m", "500m"), ("1e3", "1e3"), (".5", ".5"), ("4Gi", "4Gi")],
 )
-def test_a_mistake_is_one_line_with_its_key_and_what_to_do(keys: dict[str, Any], line: str) -> None:
-    assert complaints(config(**keys)) == [line]
+def test_a_quantity_is_what_yaml_takes_for_a_number_too(given: Any, text: str) -> None:
+    limits = parse(config(resources={"limits": {"cpu": given}})).resources.limits
+    assert limits == {"cpu": text}
 
 
-def test_a_configuration_without_clients_says_how_to_name_one() -> None:
-    line = "buildkit:clients: is missing; write at least one name below it, as `dev: {}`"
-    assert complaints({}) == [line]
+@pytest.mark.parametrize("size", ["50Gi", "1.5Ti", "500M", 53687091200, "5e10"])
+def test_a_size_has_a_unit_or_is_in_bytes(size: Any) -> None:
+    assert parse(config(volume={"size": size})).volume.size == str(size)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    lines = complaints(
-        config(
-            clients={},
-            mode="pod",
-            replica="3",
-            gateway={"service": "NodePort", "port": 0, "hold": "long"},
-            certificates={"validityHours": 1, "sans": ["a b"]},
-        )
-    )
-    assert [line.split(": ")[0] for line in lines] == [
-        "buildkit:clients",
-        "buildkit:mode",
-        "buildkit:gateway.host",
-        "buildkit:gateway.port",
-        "buildkit:gateway.hold",
-        "buildkit:certificates.sans[0]",
-        "buildkit:certificates.earlyRenewalHours",
-        "buildkit:replica",
+@pytest.mark.parametrize(
+    ("resource", "limit"),
+    [
+        ("cpu", "2"),
+        ("ephemeral-storage", "10Gi"),
+        ("hugepages-2Mi", "4Mi"),
+        ("nvidia.com/gpu", "1"),
+    ],
+)
+def test_a_resource_is_kubernetes_own_or_a_device(resource: str, limit: str) -> None:
+    limits = {"memory": "8Gi", resource: limit}
+    assert parse(config(resources={"limits": limits})).resources.limits == limits
+
+
+@pytest.mark.parametrize(
+    "san", ["spiffe://example.com/ci", "https://ci.example.com", "ci.example.com", "10.0.0.1"]
+)
+def test_a_client_of_one_s_own_is_known_by_its_san(san: str) -> None:
+    own = {"existingSecret": "mine"}
+    assert parse(config(certificates=own, clients={"ci": {"san": san}})).clients["ci"].san == san
+
+
+def job(**keys: Any) -> JobSettings:
+    """The build of a stack that runs one."""
+    settings = parse(config(mode="job", job=keys))
+    assert settings.job is not None
+    return settings.job
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://github.com/moby/buildkit.git",
+        "https://github.com/moby/buildkit.git#v0.33.1",
+        "https://github.com/moby/buildkit.git#v0.33.1:examples/kubernetes",
+        "https://github.com/moby/buildkit.git#:examples",
+        "https://github.com/moby/buildkit.git?branch=master&subdir=docs&keep-git-dir",
+        "https://user:token@git.example.com:8443/team/app.git",
+        "http://git.example.com/app.git",
+        "http://[fd00::1]:3000/app.git",
+        "git://git.example.com/app#main:src",
+    ],
+)
+def test_a_context_is_a_git_url_as_buildkit_takes_it(url: str) -> None:
+    assert job(context=url).context == url
+
+
+def test_a_build_is_of_its_files_too() -> None:
+    files = {"Dockerfile": "FROM scratch\nCOPY src /\n", "src/.env": "A=1"}
+    assert job(files=files).files == files
+
+
+def test_an_output_is_spelt_as_in_yaml() -> None:
+    output = {"type": "image", "name": "r.org/a:1", "push": True, "compression-level": 3}
+    assert job(context="git@h:p", outputs=[output]).outputs == [
+        {"type": "image", "name": "r.org/a:1", "push": "true", "compression-level": "3"}
     ]
 
 
-def test_a_long_value_is_shown_short() -> None:
-    (line,) = complaints(config(image="x" * 10_000 + "!"))
-    assert len(line) < 200
+def test_a_failed_build_is_final_and_its_job_stays_by_default() -> None:
+    build = job(context="git@h:p")
+    assert (build.backoff_limit, build.deadline, build.ttl) == (0, 3600, None)
+    assert (build.frontend, build.dockerfile) == ("dockerfile.v0", "Dockerfile")
 
 
-def test_a_misspelt_key_of_the_stack_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PULUMI_CONFIG", json.dumps({"buildkit:modus": "x", "aws:region": "y"}))
-    pulumi_config.set_all_config({"buildkit:clients": '{"dev": {}}', "kubernetes:context": "z"})
-    try:
-        with pytest.raises(pulumi.RunError, match="buildkit:modus: 'x': is no key") as error:
-            settings.load()
-    finally:
-        pulumi_config.set_all_config({})
-    assert len(str(error.value).splitlines()) == 2
-
-
-FIELDS = Settings.model_fields
-SECTIONS = [Settings, *filter(None, (section_of(f.annotation) for f in FIELDS.values()))]
-KEYS_OF_ALL = sorted({f.alias or name for s in SECTIONS for name, f in s.model_fields.items()})
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.sampled_from(["http2", "NodePort", "rootless", "1234", "true", "docker.io", "[key]"])
+@pytest.mark.parametrize(
+    ("keys", "kind"),
+    [
+        ({"mode": "pod"}, VolumeKind.EMPTY_DIR),
+        ({"mode": "statefulset"}, VolumeKind.CLAIM),
+        ({"mode": "statefulset", "volume": {"kind": "emptyDir"}}, VolumeKind.EMPTY_DIR),
+        ({"volume": {"kind": "claim"}}, VolumeKind.CLAIM),
+    ],
 )
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(KEYS_OF_ALL) | st.text(), inner, max_size=4)
-    ),
-    max_leaves=8,
-)
-TEXTS = VALUES.map(json.dumps) | st.text() | st.text().map("{".__add__) | st.text(string.digits)
-
-
-# Two cores may be busy: a slow example is no failure.
-@hypothesis.settings(deadline=None)
-@given(st.dictionaries(st.sampled_from(KEYS_OF_ALL) | st.text(), TEXTS))
-def test_any_text_is_settings_or_one_line_for_each_mistake(values: dict[str, str]) -> None:
-    try:
-        assert isinstance(parse(values), Settings)
-    except pulumi.RunError as error:
-        _, *lines = str(error).split("\n")
-        assert all(line.startswith("  buildkit:") and line.isprintable() for line in lines)
+def test_the_kind_of_volume_is_as_said_or_as_the_mode_has_it(
+    keys: dict[str, Any], kind: VolumeKind
+) -> None:
+    assert parse(config(**keys)).volume_kind is kind

@@ -1,0 +1,58 @@
+"""The keys of buildkitd: what it reaches, keeps and uses."""
+
+from pulumi_buildkit.volume import VolumeKind
+
+from settings.quantities import Quantity, Size
+from settings.section import Section
+from settings.values import Certificate, Mirror, ObjectName, ResourceName
+
+
+class RegistrySettings(Section):
+    """How buildkitd reaches one registry."""
+
+    mirrors: list[Mirror] = []
+    """Registries to ask first for what this one holds, each `host[:port][/path]`."""
+    http: bool = False
+    """Talk plain HTTP to it."""
+    insecure: bool = False
+    """Accept any TLS certificate of it."""
+    ca: Certificate | None = None
+    """PEM of the CAs that may have signed its certificate. Default: those of buildkitd's image."""
+
+
+class GarbageCollectionSettings(Section):
+    """When buildkitd gives up cached data."""
+
+    reserved_space: Size | None = None
+    """Below this size nothing is given up. Default: a tenth of the volume's size; without
+    one buildkitd decides."""
+    max_used_space: Size | None = None
+    """The cache is kept below this size. Default: eight tenths of the volume's size; without
+    one buildkitd decides."""
+    min_free_space: Size | None = None
+    """This much is kept free on the disk. Default: a tenth of the volume's size; without
+    one buildkitd decides."""
+
+
+class ResourceSettings(Section):
+    """What buildkitd's container asks of its node, cpu, memory and others, by name."""
+
+    requests: dict[ResourceName, Quantity] = {}
+    """What is set aside for it. Default: its limits."""
+    limits: dict[ResourceName, Quantity] = {}
+    """What it can't exceed. Default: none."""
+
+
+class VolumeSettings(Section):
+    """Where each buildkitd pod keeps its cache."""
+
+    kind: VolumeKind | None = None
+    """What holds the cache. Default: `claim` with `mode: statefulset`, else `emptyDir`."""
+    size: Size | None = None
+    """What a claim asks for, and the limit of an emptyDir. A claim can grow, and never shrink.
+    Default: `50Gi` for a claim, no limit for an emptyDir."""
+    storage_class: ObjectName | None = None
+    """Storage class of the claims. Default: the cluster's own."""
+    protect: bool = True
+    """Refuse an update that would delete a claim. To let one go, set false, run `pulumi up`, and
+    then make the change that deletes it."""

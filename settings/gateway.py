@@ -1,0 +1,30 @@
+"""The keys of the gateway."""
+
+from pulumi_buildkit import ENVOY_IMAGE, Protocol, ServiceType
+
+from settings.section import Section
+from settings.values import Host, Image, NodePort, Port, Replicas, Seconds
+
+
+class GatewaySettings(Section):
+    """The Envoy gateway that clients connect to."""
+
+    enabled: bool | None = None
+    """Whether there is one. Default: with `mode: deployment` and `statefulset`."""
+    protocol: Protocol = Protocol.HTTP2
+    """What the gateway sees in a client's connection."""
+    service: ServiceType = ServiceType.CLUSTER_IP
+    """How the gateway's Service is exposed."""
+    host: Host | None = None
+    """Name or address that clients dial; the certificate is valid for it. It has to be given with
+    `service: NodePort` and `LoadBalancer`. Default: the Service's name in the cluster's DNS."""
+    port: Port = 1234
+    """Port of the gateway's Service."""
+    node_port: NodePort | None = None
+    """Port on every node, with `service: NodePort`. Default: one that Kubernetes chooses."""
+    replicas: Replicas = 2
+    """Number of gateway pods."""
+    hold: Seconds = 600
+    """How long a build waits for a ready buildkitd, in seconds."""
+    image: Image = ENVOY_IMAGE
+    """Envoy's image, by tag or digest."""

@@ -1,0 +1,14 @@
+"""What may not be combined, though each value by itself is right."""
+
+from settings.rules import buildkitd, certificates, daemon, gateway, job, modes, pod
+from settings.rules.rule import Rule
+
+RULES: tuple[Rule, ...] = (
+    *modes.RULES,
+    *gateway.RULES,
+    *certificates.RULES,
+    *daemon.RULES,
+    *buildkitd.RULES,
+    *pod.RULES,
+    *job.RULES,
+)

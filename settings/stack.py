@@ -1,0 +1,98 @@
+"""All keys of a stack."""
+
+from typing import Any
+
+from pulumi_buildkit import Security
+from pulumi_buildkit.volume import CLAIM_SIZE, VolumeKind
+
+from settings.certificates import CertificateSettings, Clients
+from settings.daemon import (
+    GarbageCollectionSettings,
+    RegistrySettings,
+    ResourceSettings,
+    VolumeSettings,
+)
+from settings.gateway import GatewaySettings
+from settings.job import JobSettings
+from settings.modes import MODES, Mode, Traits
+from settings.nodes import UserNamespaceSettings
+from settings.section import Section
+from settings.values import Image, Name, Parallelism, Patience, Registry, Replicas
+
+PROJECT = "buildkit"
+WORKLOAD = "buildkitd"
+"""What the daemon is called, in every mode that has one."""
+
+
+class Settings(Section):
+    """The keys of a stack, each written `buildkit:KEY`."""
+
+    mode: Mode = Mode.DEPLOYMENT
+    """How buildkitd runs."""
+    security: Security = Security.ROOTLESS
+    """How much of the node buildkitd may touch."""
+    namespace: Name | None = None
+    """Namespace to use. Default: project, stack and a random suffix."""
+    create_namespace: bool = True
+    """Whether to make the namespace; otherwise there has to be one of that name."""
+    image: Image | None = None
+    """buildkitd's image, by tag or digest, used as it is for any security variant. Default: the
+    official one for the security variant."""
+    replicas: Replicas = 1
+    """Number of buildkitd pods; each has a cache of its own."""
+    update_timeout: Patience = 600
+    """How long `pulumi up` waits for pods to be ready, in seconds."""
+    clients: Clients = {}
+    """Who may build: a certificate is made for each name, and the gateway refuses one that is
+    deleted. They have to be given where clients come by TLS."""
+    gateway: GatewaySettings = GatewaySettings()
+    """The Envoy gateway that clients connect to."""
+    certificates: CertificateSettings = CertificateSettings()
+    """The certificates of the server and its clients."""
+    registries: dict[Registry, RegistrySettings] = {}
+    """How to reach registries, by `host[:port]`. Default: all by HTTPS."""
+    garbage_collection: GarbageCollectionSettings = GarbageCollectionSettings()
+    """When buildkitd gives up cached data."""
+    max_parallelism: Parallelism | None = None
+    """How many build steps run at once in a pod. Default: the CPU limit, rounded up; without one no
+    limit."""
+    buildkitd: dict[str, Any] = {}
+    """Further keys of buildkitd.toml, as BuildKit calls them. Default: none."""
+    resources: ResourceSettings = ResourceSettings()
+    """What buildkitd's container asks of its node."""
+    volume: VolumeSettings = VolumeSettings()
+    """Where each buildkitd pod keeps its cache."""
+    pod: dict[str, Any] = {}
+    """What else its pods have, in the Kubernetes API's own names (`metadata`, `spec`), merged over
+    what they have here as `kubectl patch` does. Default: nothing."""
+    job: JobSettings | None = None
+    """The build of `mode: job`. Default: none."""
+    user_namespaces: UserNamespaceSettings = UserNamespaceSettings()
+    """User namespaces on nodes that forbid them."""
+
+    @property
+    def traits(self) -> Traits:
+        """What goes with the mode."""
+        return MODES[self.mode]
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether clients come by a gateway."""
+        enabled = self.gateway.enabled
+        return bool(self.traits.gateway) if enabled is None else enabled
+
+    @property
+    def serves_clients(self) -> bool:
+        """Whether clients come by TLS, at the gateway or at buildkitd."""
+        return self.has_gateway or self.traits.listens
+
+    @property
+    def volume_kind(self) -> VolumeKind | None:
+        """What holds the cache; nothing where no cache outlives a build."""
+        return self.volume.kind or next(iter(self.traits.volumes), None)
+
+    @property
+    def volume_size(self) -> str | None:
+        """The size of what holds the cache; nothing where it has no limit."""
+        default = CLAIM_SIZE if self.volume_kind is VolumeKind.CLAIM else None
+        return self.volume.size or default
