@@ -13,9 +13,14 @@ def write_certificates(outputs: Mapping[str, Any], client: str, directory: Path)
     """Write ca.pem, cert.pem and key.pem of a client that the stack's configuration names.
 
     Raises:
-        LabError: it names no such client.
+        LabError: it names no such client, or makes no client's certificate.
     """
-    bundles = outputs["clients"]
+    bundles = outputs.get("clients", {})
+    if not bundles:
+        raise LabError(
+            "the stack makes no client's certificate: buildkit:clients names none, or its "
+            "certificates are your own"
+        )
     if client not in bundles:
         raise LabError(
             f"CLIENT={client} is not in buildkit:clients; there are {', '.join(sorted(bundles))}"

@@ -55,7 +55,8 @@ class Engine:
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
             "PULUMI_SKIP_UPDATE_CHECK": "true",
         }
-        path = (self.official or self._own_plugins(), tools, os.environ["PATH"])
+        ours = Path(sys.executable).parent  # buildkit-pod; last, since it has a Python too
+        path = (self.official or self._own_plugins(), tools, os.environ["PATH"], ours)
         # The Automation API looks for the CLI on this process's own PATH.
         os.environ["PATH"] = self.environment["PATH"] = os.pathsep.join(map(str, path))
 
@@ -136,7 +137,7 @@ class Stack:
     def configure(self, overrides: Mapping[str, Any]) -> None:
         """Write the project directory; what Pulumi added to the stack's file is kept."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        for file in ("__main__.py", "settings.py", "components", ".venv"):
+        for file in ("__main__.py", "settings", "components", ".venv"):
             link = self.directory / file
             if not link.is_symlink():
                 link.symlink_to(REPO / file)
@@ -203,7 +204,8 @@ class Stack:
             said.append(line)
             print(line.rstrip("\n"), flush=True)
 
-        with progress.step(f"pulumi {verb} of the stack {self.name}"), interrupt.deferred():
+        step = progress.step(f"pulumi {verb} of the stack {self.name}")
+        with step, interrupt.deferred(), _variables(self._environment):
             try:
                 return operation(self._select(), say)
             except automation.CommandError as error:
@@ -230,6 +232,18 @@ class Stack:
             runpy.run_path(str(self.directory / "__main__.py"), run_name="__main__")
         finally:
             sys.path.remove(str(self.directory))
+
+
+@contextmanager
+def _variables(environment: Mapping[str, str]) -> Iterator[None]:
+    """Have an inline program meet the *environment* that the language host would give it."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

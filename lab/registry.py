@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 _MANIFESTS = (
@@ -32,6 +33,13 @@ def read_file(registry: str, repository: str, reference: str, path: str) -> byte
                 assert content is not None, f"{path} is no regular file"
                 return content.read()
     raise FileNotFoundError(f"{registry}/{repository}:{reference} has no file {path}")
+
+
+def blobs(registry: str, repository: str, reference: str) -> Iterator[bytes]:
+    """The configuration and the layers of such an image, as the registry has them."""
+    manifest = _manifest(registry, repository, reference)
+    for blob in (manifest["config"], *manifest["layers"]):
+        yield _get(registry, repository, "blobs", blob["digest"])
 
 
 def _manifest(registry: str, repository: str, reference: str) -> dict[str, Any]:

@@ -90,6 +90,7 @@ class Installation:
         return {
             **os.environ,
             "PATH": self.lab.engine.environment["PATH"],
+            "KUBECONFIG": str(self.lab.node.kubeconfig),
             "BUILDX_CONFIG": str(self.directory / "buildx"),
         }
 
@@ -122,6 +123,22 @@ class Installation:
             *("--output", f"type=image,name={REGISTRY}/{name}:latest,push=true"),
         ]
 
+    def run_inside(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a client's command, with absolute paths, where the pods' network is."""
+        return self.run(*self.lab.node.inside(*command))
+
+    def tls_flags(self) -> list[str]:
+        """What presents the client's certificate, for a command anywhere on the machine."""
+        certificates = self.directory / "certs"
+        return [
+            f"--{flag}={certificates / name}"
+            for flag, name in (
+                ("tlscacert", "ca.pem"),
+                ("tlscert", "cert.pem"),
+                ("tlskey", "key.pem"),
+            )
+        ]
+
     def kubectl(self, *arguments: str) -> str:
         return self.lab.node.kubectl("--namespace", self.outputs["namespace"], *arguments)
 
@@ -146,18 +163,24 @@ def install(lab: lifecycle.Lab, outputs: dict[str, Any], directory: Path) -> Ins
     return Installation(lab, outputs, directory)
 
 
-@pytest.fixture
-def configured(
-    lab: lifecycle.Lab, tmp_path: Path
-) -> Iterator[Callable[[dict[str, Any]], Installation]]:
+Configured = Callable[[dict[str, Any]], Installation]
+
+
+def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
     """The dev stack with other configuration laid over the lab's; it is put back at the end."""
     stack = lab.stack()
 
     def configure(overrides: dict[str, Any]) -> Installation:
         stack.configure(merge(lifecycle.OVERRIDES, overrides))
         stack.up()
-        return install(lab, stack.outputs(), tmp_path)
+        return install(lab, stack.outputs(), directory)
 
     yield configure
     stack.configure(lifecycle.OVERRIDES)
     stack.up()
+
+
+@pytest.fixture
+def configured(lab: lifecycle.Lab, tmp_path: Path) -> Iterator[Configured]:
+    """The dev stack with other configuration, for one test."""
+    yield from configuring(lab, tmp_path)

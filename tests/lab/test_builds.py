@@ -1,13 +1,9 @@
 import subprocess
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from tests.lab.conftest import Installation, greeting_of
-
-Configured = Callable[[dict[str, Any]], Installation]
+from tests.lab.conftest import Configured, Installation, greeting_of
 
 
 def assert_builds(installation: Installation, name: str) -> None:

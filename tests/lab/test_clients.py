@@ -1,4 +1,7 @@
+import base64
+import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -41,21 +44,32 @@ def test_a_client_without_a_certificate_is_refused(installation: Installation) -
     assert "Unavailable" in result.stderr
 
 
-def test_buildkitd_itself_answers_no_client_of_the_gateway(installation: Installation) -> None:
+def test_buildkitd_itself_answers_nobody_but_the_gateway(installation: Installation) -> None:
     address = installation.kubectl(
         "get", "service/buildkitd", "--output=jsonpath={.spec.clusterIP}"
     )
-    command = (
-        *("buildctl", "--addr", f"tcp://{address}:1234", "--timeout=5"),
-        *("--tlscacert", "certs/ca.pem", "--tlscert", "certs/cert.pem", "--tlskey"),
-        *("certs/key.pem", "debug", "workers"),
-    )
-    result = subprocess.run(
-        installation.lab.node.inside(*command),
-        cwd=installation.directory,
-        env=installation.environment,
-        capture_output=True,
-        text=True,
-    )
+    gateway = secret_files(installation, "buildkitd-gateway-certs")
+    host = f"buildkitd.{installation.outputs['namespace']}.svc"
+
+    def workers(cert: Path, key: Path) -> subprocess.CompletedProcess[str]:
+        return installation.run_inside(
+            *("buildctl", "--addr", f"tcp://{address}:1234", "--tlsservername", host),
+            *("--tlscacert", str(gateway / "ca.pem"), "--tlscert", str(cert), "--tlskey", str(key)),
+            *("--timeout=5", "debug", "workers"),
+        )
+
+    assert workers(gateway / "cert.pem", gateway / "key.pem").returncode == 0
+    client = installation.directory / "certs"
+    result = workers(client / "cert.pem", client / "key.pem")
     assert result.returncode != 0
-    assert "certificate" in result.stderr, result.stderr
+    assert "Unavailable" in result.stderr
+
+
+def secret_files(installation: Installation, name: str) -> Path:
+    """What a Secret of the cluster holds, as files."""
+    directory = installation.directory / name
+    directory.mkdir(exist_ok=True)
+    data = installation.kubectl("get", f"secret/{name}", "--output=jsonpath={.data}")
+    for file, text in json.loads(data).items():
+        (directory / file).write_bytes(base64.b64decode(text))
+    return directory

@@ -11,10 +11,8 @@ from pulumi_buildkit import BuildkitDeployment, Certificates
 
 from lab import lifecycle
 from lab.engine import StackError
-from tests.lab.conftest import Installation, greeting_of
+from tests.lab.conftest import Configured, Installation, greeting_of
 from tests.lab.test_engine import namespace_of, program_stack
-
-Configured = Callable[[dict[str, Any]], Installation]
 
 PATIENCE = 20  # seconds
 
@@ -55,7 +53,7 @@ def component(lab: lifecycle.Lab, tmp_path: Path) -> Iterator[Update]:
         )
         args: Any = {
             "namespace": "component",
-            "certificates": certificates.server_secret,
+            "certificates": certificates.server_secrets["daemon"],
             "update_timeout": PATIENCE,
             **arguments,
         }
