@@ -1,25 +1,149 @@
-"""The reference page, against the code that it is made from."""
+"""The pages: the reference against the code that it is made from, examples by running them."""
 
 import json
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pulumi
+import pytest
 import yaml
+from pulumi_buildkit.volume import VolumeKind
 
 from docs import generate
-from settings import parse
+from settings import MODES, Mode, parse
+from tests.recording import REPO, record, record_program
+
+PROSE = [REPO / "README.md", REPO / "CHANGELOG.md", *sorted((REPO / "docs").rglob("*.md"))]
 
 
-def test_the_page_of_the_configuration_is_what_make_docs_writes() -> None:
-    assert generate.PAGE.read_text().splitlines() == generate.page().splitlines()
+@pytest.mark.parametrize("page", generate.PAGES, ids=lambda page: page.name)
+def test_a_page_is_what_make_docs_writes(page: Path) -> None:
+    assert page.read_text().splitlines() == generate.PAGES[page]().splitlines()
 
 
 def test_every_key_has_a_description() -> None:
-    rows = [line.split(" | ") for line in generate.page().splitlines() if line.startswith("| `")]
-    assert len(rows) > 20
+    text = generate.configuration()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    assert len(rows) > 60
     assert all(len(row) == 4 and row[3].removesuffix(" |") for row in rows)
 
 
 def test_the_least_configuration_of_the_page_works() -> None:
-    (example,) = generate.page().split("```yaml\n")[1:]
+    (example,) = generate.configuration().split("```yaml\n")[1:]
     config = yaml.safe_load(example.split("```")[0])["config"]
     values = {key.removeprefix("buildkit:"): json.dumps(value) for key, value in config.items()}
     assert list(parse(values).clients) == ["dev"]
+
+
+def rows() -> dict[Mode, dict[str, str]]:
+    """The table of the modes, as the page has it."""
+    page = generate.modes().splitlines()
+    head, _, *lines = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")] for line in page if "|" in line
+    ]
+    return {Mode(line[0]): dict(zip(head, line, strict=True)) for line in lines}
+
+
+def is_taken(mode: Mode, **keys: Any) -> bool:
+    """Whether a stack of this *mode* may have these *keys*."""
+    job = (
+        {"job": {"context": "git@example.com:app"}} if rows()[mode]["buildkit:job"] != "no" else {}
+    )
+    values = {"clients": {"dev": {}}, **job, **keys}
+    try:
+        parse({"mode": mode.value, **{key: json.dumps(value) for key, value in values.items()}})
+    except pulumi.RunError:
+        return False
+    return True
+
+
+def test_the_page_of_the_modes_has_them_all() -> None:
+    assert [*rows()] == [*Mode] == [*MODES]
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_what_the_page_says_of_a_mode_is_what_a_stack_may_have(mode: Mode) -> None:
+    said = rows()[mode]
+    assert is_taken(mode, gateway={"enabled": True}) is (said["gateway"] != "no")
+    assert is_taken(mode, replicas=2) is said["pods"].startswith("any number")
+    for kind in VolumeKind:
+        assert is_taken(mode, volume={"kind": kind.value}) is (f"`{kind.value}`" in page_row(mode))
+    claims = is_taken(mode, replicas=2, volume={"kind": "claim"})
+    assert claims is (said["pods"] == "any number")
+    assert said["autoscaling"] == "no"
+
+
+def page_row(mode: Mode) -> str:
+    """The line of a *mode*, as it stands on the page."""
+    lines = generate.modes().splitlines()
+    return next(line for line in lines if line.startswith(f"| `{mode.value}`"))
+
+
+def blocks(language: str) -> Iterator[Any]:
+    """Every fenced block of a *language* in the pages, each with the page and the line."""
+    fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+    for page in PROSE:
+        text = page.read_text()
+        for block in fence.finditer(text):
+            line = text[: block.start()].count("\n") + 1
+            yield pytest.param(textwrap.dedent(block[2]), id=f"{page.relative_to(REPO)}:{line}")
+
+
+CONFIGURATIONS = [block for block in blocks("yaml") if "\n  buildkit:" in str(block.values[0])]
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS)
+def test_a_configuration_on_a_page_can_be_pasted_into_the_dev_stack(text: str) -> None:
+    config = yaml.safe_load(text)["config"]
+    made = record_program(**{key.removeprefix("buildkit:"): config[key] for key in config})
+    assert made.outputs_of("Stack").values["workload"]
+
+
+def rows_of_the_readme() -> list[str]:
+    """What its table says to set."""
+    return re.findall(
+        r"^\| `(buildkit:\S+: .+?)` \|", (REPO / "README.md").read_text(), re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("row", rows_of_the_readme())
+def test_what_the_readme_says_to_set_can_be_set(row: str) -> None:
+    ((key, value),) = yaml.safe_load(row).items()
+    assert record_program(**{key.removeprefix("buildkit:"): value}).outputs_of("Stack").values
+
+
+@pytest.mark.parametrize("program", [*blocks("python")])
+def test_a_program_on_a_page_runs(program: str) -> None:
+    made = record(lambda: exec(compile(program, "page", "exec"), {}))
+    assert made.resources or "pod_for" in program
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(REPO)))
+def test_a_link_leads_to_a_file_and_its_heading(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text()):
+        name, _, anchor = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a *page*, as links call them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(REPO)))
+def test_make_has_the_targets_of_a_page(page: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):", (REPO / "Makefile").read_text(), re.MULTILINE)
+    asked = re.findall(r"\bmake(?: -s)? ([a-z]+(?:-[a-z]+)*)(?=[ `\n)\"])", code(page))
+    assert {*asked} <= {*targets}
+
+
+def code(page: Path) -> str:
+    """All that a *page* shows as commands."""
+    fenced = re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    return "\n".join([*fenced, *(f"{c} " for c in re.findall(r"`([^`\n]+)`", page.read_text()))])
