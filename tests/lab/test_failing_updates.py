@@ -87,7 +87,7 @@ def test_a_configuration_that_buildkitd_refuses_is_said_in_its_own_words(
 ) -> None:
     component()
     with pytest.raises(automation.CommandError) as failure:
-        component(registries={"example.com": {"http": "perhaps"}})
+        component(daemon={"registries": {"example.com": {"http": "perhaps"}}})
     assert "CrashLoopBackOff" in str(failure.value) or "Error" in str(failure.value)
     assert "failed to load config" in str(failure.value) or "toml" in str(failure.value)
     assert "linux/amd64" in workers(lab)
