@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pulumi_buildkit import Security
 
 from lab.network import REGISTRY
 from settings import Mode
-from tests.lab.conftest import CONTEXT, Configured, Installation, configuring, greeting_of
+from tests.lab.conftest import CONTEXT, Configured, Installation, configuring, greeting_of, install
 
 # A claim that the next switch may delete: test_volumes.py shows what protects one.
 LET_GO: dict[str, Any] = {"size": "1Gi", "storageClass": "lab", "protect": False}
@@ -59,8 +58,7 @@ CHAIN = [
 def before(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the client's certificate as it was before the first switch."""
     directory = tmp_path_factory.mktemp("before")
-    shutil.copytree(installation.directory, directory, dirs_exist_ok=True)
-    return directory
+    return install(installation.lab, installation.outputs, directory).directory
 
 
 @pytest.fixture(scope="module")
