@@ -164,13 +164,13 @@ def test_a_build_is_of_its_files_too() -> None:
 
 def test_an_output_is_spelt_as_in_yaml() -> None:
     output = {"type": "image", "name": "r.org/a:1", "push": True, "compression-level": 3}
-    assert job(context="git@h:p", outputs=[output]).outputs == [
+    assert job(context="git://h/p", outputs=[output]).outputs == [
         {"type": "image", "name": "r.org/a:1", "push": "true", "compression-level": "3"}
     ]
 
 
 def test_a_failed_build_is_final_and_its_job_stays_by_default() -> None:
-    build = job(context="git@h:p")
+    build = job(context="git://h/p")
     assert (build.backoff_limit, build.deadline, build.ttl) == (0, 3600, None)
     assert (build.frontend, build.dockerfile) == ("dockerfile.v0", "Dockerfile")
 
