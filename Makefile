@@ -33,6 +33,10 @@ test: machine check ## prove the project: lint, types, and every test, on the re
 test-fast: check ## all that needs no lab
 	@$(PYTHON) -m pytest -n 2 $(FAST)
 
+.PHONY: test-random
+test-random: python ## thousands of random configurations against Kubernetes' schema
+	@$(PYTHON) -m pytest --hypothesis-profile=thousands tests/contract/test_configurations.py
+
 .PHONY: check
 check: python ## lint and types
 	@$(PYTHON) -m ruff check --quiet . && $(PYTHON) -m ruff format --quiet --check .

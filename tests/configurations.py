@@ -128,7 +128,7 @@ JOB = {
     "deadline": st.integers(1, 604_800),
     "ttl": st.integers(1, 604_800),
 }
-CONTEXTS = one_of("https://example.com/a.git#v1:sub", "git@example.com:a/b")
+CONTEXTS = one_of("https://example.com/a.git#v1:sub", "git://example.com/a")
 BUILDS = of({"context": CONTEXTS}, **JOB) | of(
     {"files": FILES.map(lambda files: {**files, "Dockerfile": "FROM a"})}, **JOB
 )

@@ -1,6 +1,9 @@
 import os
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("thousands", max_examples=2000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
