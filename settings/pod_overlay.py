@@ -12,6 +12,7 @@ from pulumi_buildkit.quantity import number
 from pulumi_buildkit.secret_layout import SecretLayout
 
 from settings.mistakes import NO_LIST, NO_NAMES, NO_TEXT, NO_TRUTH_VALUE, NO_WHOLE_NUMBER, Place
+from settings.quantities import NO_QUANTITY
 
 Complaint = tuple[Place, str]
 
@@ -73,7 +74,7 @@ _SCALARS = {
         lambda value: _is_whole(value) or _is_text(value),
         "is neither a number nor a name; write one of them",
     ),
-    "quantity": _Scalar(_is_quantity, "is no quantity; write one, as 500m, 2 or 4Gi"),
+    "quantity": _Scalar(_is_quantity, NO_QUANTITY),
     "str": _Scalar(_is_text, NO_TEXT),
 }
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 
 from settings.values import check, shown_as
 
+NO_QUANTITY = "is no quantity; write one, as 500m, 2 or 4Gi"
 # Less is a unit forgotten, or `m`, which is a thousandth, and not a megabyte.
 _LEAST = 1024**2
 # Kubernetes takes no more for any of them.
@@ -32,7 +33,7 @@ def _as_text(value: object) -> object:
 Quantity = Annotated[
     str,
     BeforeValidator(_as_text),
-    check(_is_quantity, "is no quantity; write one, as 500m, 2 or 4Gi"),
+    check(_is_quantity, NO_QUANTITY),
     shown_as("quantity"),
 ]
 Size = Annotated[

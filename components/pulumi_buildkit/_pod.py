@@ -1,7 +1,8 @@
 """The pod that runs buildkitd, in every security variant."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pulumi
@@ -17,7 +18,7 @@ from pulumi_buildkit.security import VARIANTS, Security, Variant
 PORT = 1234
 """buildkitd's TCP port, in upstream's manifests too."""
 
-CONNECT_RETRIES = "60"
+_CONNECT_RETRIES = "60"
 """How often buildctl-daemonless.sh asks whether buildkitd is up, ever more slowly: 40 seconds in
 all. Its own number makes two, which a loaded node exceeds."""
 
@@ -94,31 +95,47 @@ def pod_template(
         metadata or labelled(of.name, "buildkitd"),
         of.daemon,
         [container],
-        [*_files(of), *volumes],
+        [*files(of), *volumes],
     )
 
 
 def proof_template(of: Buildkitd) -> k8s.core.v1.PodTemplateSpecArgs:
     """A pod that starts the very same buildkitd, asks it for its workers, and ends."""
     cache = "scratch"
-    container = _container(
-        of,
-        cache,
-        command=["buildctl-daemonless.sh"],
-        args=["debug", "workers"],
-        env=[
-            k8s.core.v1.EnvVarArgs(name="BUILDKITD", value=variant(of.daemon).buildkitd),
-            k8s.core.v1.EnvVarArgs(name="BUILDKITD_FLAGS", value=" ".join(_arguments(of))),
-            k8s.core.v1.EnvVarArgs(name="BUILDCTL_CONNECT_RETRIES_MAX", value=CONNECT_RETRIES),
-        ],
-        resources=resources(_nothing_set_aside(of.daemon.get("resources", {}))),
-    )
+    set_aside = _nothing_set_aside(of.daemon.get("resources", {}))
+    container = daemonless(of, cache, ["debug", "workers"], set_aside)
     return template(
         labelled(f"{of.name}-proof", "proof"),
         {**of.daemon, "pod": _trial(of.daemon.get("pod", {}))},
         [container],
-        [*_files(of), empty_dir(cache)],
+        [*files(of), empty_dir(cache)],
         restart_policy="Never",
+    )
+
+
+def daemonless(
+    of: Buildkitd,
+    cache: str,
+    arguments: Sequence[pulumi.Input[str]],
+    asked: ResourcesArgs,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    mounts: Sequence[k8s.core.v1.VolumeMountArgs] = (),
+) -> k8s.core.v1.ContainerArgs:
+    """A container that starts a buildkitd of its own, runs buildctl with *arguments*, and ends."""
+    variables = {
+        "BUILDKITD": variant(of.daemon).buildkitd,
+        "BUILDKITD_FLAGS": " ".join(_arguments(of)),
+        "BUILDCTL_CONNECT_RETRIES_MAX": _CONNECT_RETRIES,
+        **environment,
+    }
+    return _container(
+        of,
+        cache,
+        mounts,
+        command=["buildctl-daemonless.sh"],
+        args=[*arguments],
+        env=[k8s.core.v1.EnvVarArgs(name=key, value=variables[key]) for key in variables],
+        resources=resources(asked),
     )
 
 
@@ -203,7 +220,8 @@ def _arguments(of: Buildkitd) -> list[str]:
     ]
 
 
-def _files(of: Buildkitd) -> list[k8s.core.v1.VolumeArgs]:
+def files(of: Buildkitd) -> list[k8s.core.v1.VolumeArgs]:
+    """What its container mounts besides its cache."""
     config = _volumes.config("config", of.config_map)
     return (
         [_volumes.certificates("certs", *of.certificates), config] if of.certificates else [config]
@@ -211,7 +229,11 @@ def _files(of: Buildkitd) -> list[k8s.core.v1.VolumeArgs]:
 
 
 def _container(
-    of: Buildkitd, cache: str, env: Sequence[k8s.core.v1.EnvVarArgs] = (), **how: Any
+    of: Buildkitd,
+    cache: str,
+    mounts: Sequence[k8s.core.v1.VolumeMountArgs] = (),
+    env: Sequence[k8s.core.v1.EnvVarArgs] = (),
+    **how: Any,
 ) -> k8s.core.v1.ContainerArgs:
     chosen = variant(of.daemon)
     required = (
@@ -227,6 +249,7 @@ def _container(
         volume_mounts=[
             *([_volumes.mount("certs", _CERTIFICATES)] if of.certificates else []),
             _volumes.mount("config", _buildkitd_toml.DIRECTORY),
+            *mounts,
             k8s.core.v1.VolumeMountArgs(name=cache, mount_path=chosen.data_directory),
         ],
         **how,

@@ -1,4 +1,6 @@
-"""How a Deployment rolls, and how long an update waits for it."""
+"""How pods roll, what makes them, and how long an update waits for it."""
+
+from collections.abc import Mapping
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -14,6 +16,26 @@ SURGE = k8s.apps.v1.DeploymentStrategyArgs(
 
 RECREATE = k8s.apps.v1.DeploymentStrategyArgs(type="Recreate")
 """The old pod stops before the new one starts: two must not share a volume."""
+
+
+def rolling_config(
+    parent: pulumi.Resource,
+    name: str,
+    metadata: k8s.meta.v1.ObjectMetaArgs,
+    data: pulumi.Input[Mapping[str, pulumi.Input[str]]],
+) -> pulumi.Output[str]:
+    """Make a ConfigMap whose every change rolls the pods that mount it; its name.
+
+    Auto-named (*metadata* has no name) and never changed in place: other data are another one.
+    """
+    config_map = k8s.core.v1.ConfigMap(
+        name,
+        metadata=metadata,
+        data=data,
+        immutable=True,
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    return config_map.metadata.name.apply(str)
 
 
 def awaited(parent: pulumi.Resource, seconds: int) -> pulumi.ResourceOptions:

@@ -8,7 +8,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _buildkitd_toml, _pod
-from pulumi_buildkit._rollout import TIMEOUT, awaited
+from pulumi_buildkit._rollout import TIMEOUT, awaited, rolling_config
 from pulumi_buildkit.daemon import DaemonArgs
 from pulumi_buildkit.metadata import labels, metadata, selector
 from pulumi_buildkit.secret_layout import SecretLayout
@@ -95,17 +95,9 @@ class Workload:
 
     def buildkitd(self) -> _pod.Buildkitd:
         """What the pods run; makes its configuration."""
-        config = k8s.core.v1.ConfigMap(
-            f"{self.name}-config",
-            # Auto-named, and never changed in place: a change is another one, and rolls the pods.
-            metadata=self.metadata(None),
-            data=_buildkitd_toml.files(self.daemon, self.size),
-            immutable=True,
-            opts=pulumi.ResourceOptions(parent=self.parent),
-        )
-        return _pod.Buildkitd(
-            self.name, self.daemon, config.metadata.name.apply(str), self.certificates
-        )
+        files = _buildkitd_toml.files(self.daemon, self.size)
+        config = rolling_config(self.parent, f"{self.name}-config", self.metadata(None), files)
+        return _pod.Buildkitd(self.name, self.daemon, config, self.certificates)
 
     def pod_template(
         self,

@@ -9,7 +9,7 @@ import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _envoy, _volumes
 from pulumi_buildkit._envoy import Protocol
-from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited
+from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited, rolling_config
 from pulumi_buildkit._workload import service_host
 from pulumi_buildkit.certificates import client_uri
 from pulumi_buildkit.metadata import labels, metadata, selector
@@ -104,7 +104,7 @@ class Gateway(pulumi.ComponentResource):
         self.endpoint = self._endpoint(self._service())
         self.register_outputs({"endpoint": self.endpoint})
 
-    def _bootstrap(self) -> k8s.core.v1.ConfigMap:
+    def _bootstrap(self) -> pulumi.Output[str]:
         args = self._args
         config = pulumi.Output.from_input(args["upstream_host"]).apply(
             lambda host: _json(
@@ -116,13 +116,8 @@ class Gateway(pulumi.ComponentResource):
                 )
             )
         )
-        # Auto-named, and never changed in place: a change is another one, and so rolls the pods.
-        return k8s.core.v1.ConfigMap(
-            f"{self._name}-bootstrap",
-            metadata=self._metadata(None),
-            data={"envoy.json": config},
-            immutable=True,
-            opts=pulumi.ResourceOptions(parent=self),
+        return rolling_config(
+            self, f"{self._name}-bootstrap", self._metadata(None), {"envoy.json": config}
         )
 
     def _secret_documents(self) -> k8s.core.v1.ConfigMap:
@@ -147,7 +142,7 @@ class Gateway(pulumi.ComponentResource):
         )
 
     def _deployment(
-        self, bootstrap: k8s.core.v1.ConfigMap, documents: k8s.core.v1.ConfigMap
+        self, bootstrap: pulumi.Input[str], documents: k8s.core.v1.ConfigMap
     ) -> k8s.apps.v1.Deployment:
         return k8s.apps.v1.Deployment(
             self._name,
@@ -165,7 +160,7 @@ class Gateway(pulumi.ComponentResource):
         )
 
     def _pod(
-        self, bootstrap: k8s.core.v1.ConfigMap, documents: k8s.core.v1.ConfigMap
+        self, bootstrap: pulumi.Input[str], documents: k8s.core.v1.ConfigMap
     ) -> k8s.core.v1.PodSpecArgs:
         args = self._args
         return k8s.core.v1.PodSpecArgs(
@@ -179,7 +174,7 @@ class Gateway(pulumi.ComponentResource):
             ),
             containers=[_container(args)],
             volumes=[
-                _volumes.config("bootstrap", bootstrap.metadata.name.apply(str)),
+                _volumes.config("bootstrap", bootstrap),
                 _volumes.config("sds", documents.metadata.name.apply(str)),
                 _volumes.certificates("server", args["server_secret"], _layout(args)),
                 _volumes.certificates("upstream", args["upstream_secret"], SecretLayout.DAEMON),

@@ -5,7 +5,8 @@ from typing import NotRequired, TypedDict
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _buildctl, _buildkitd_toml, _pod, _volumes
+from pulumi_buildkit import _buildctl, _pod
+from pulumi_buildkit._rollout import rolling_config
 from pulumi_buildkit._workload import Workload
 from pulumi_buildkit.build import BuildArgs
 from pulumi_buildkit.daemon import DaemonArgs
@@ -92,19 +93,26 @@ class BuildkitJob(pulumi.ComponentResource):
 
     def _template(self) -> k8s.core.v1.PodTemplateSpecArgs:
         workload = self._workload
-        files = [
-            _buildctl.Mounted(
-                _volumes.config("config", workload.buildkitd().config_map),
-                [_volumes.mount("config", _buildkitd_toml.DIRECTORY)],
-            ),
-            *_buildctl.volumes(self._args["build"], self._files()),
-        ]
+        buildkitd = workload.buildkitd()
+        files = _buildctl.volumes(self._args["build"], self._files())
+        container = _pod.daemonless(
+            buildkitd,
+            workload.cache,
+            _buildctl.arguments(self._args["build"]),
+            workload.daemon.get("resources", {}),
+            environment={"DOCKER_CONFIG": _buildctl.CREDENTIALS},
+            mounts=[mount for mounted in files for mount in mounted.mounts],
+        )
         return _pod.template(
             # No Service of the same name shall find it.
             _pod.labelled(f"{workload.name}-build", "build"),
             workload.daemon,
-            [self._container([mount for mounted in files for mount in mounted.mounts])],
-            [*(mounted.volume for mounted in files), *workload.empty_dirs()],
+            [container],
+            [
+                *_pod.files(buildkitd),
+                *(mounted.volume for mounted in files),
+                *workload.empty_dirs(),
+            ],
             restart_policy="Never",
         )
 
@@ -112,43 +120,8 @@ class BuildkitJob(pulumi.ComponentResource):
         data = _buildctl.files(self._args["build"])
         if not data:
             return ""
-        config_map = k8s.core.v1.ConfigMap(
-            f"{self._workload.name}-files",
-            # Auto-named, and never changed in place: other files are another one, and another Job.
-            metadata=self._workload.metadata(None),
-            data=data,
-            immutable=True,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        return config_map.metadata.name.apply(str)
-
-    def _container(self, mounts: list[k8s.core.v1.VolumeMountArgs]) -> k8s.core.v1.ContainerArgs:
-        daemon = self._workload.daemon
-        variant = _pod.variant(daemon)
-        flags = ("--config", _buildkitd_toml.PATH, *variant.buildkitd_args)
-        environment = {
-            "BUILDKITD": variant.buildkitd,
-            "BUILDKITD_FLAGS": " ".join(flags),
-            "BUILDCTL_CONNECT_RETRIES_MAX": _pod.CONNECT_RETRIES,
-            "DOCKER_CONFIG": _buildctl.CREDENTIALS,
-        }
-        return k8s.core.v1.ContainerArgs(
-            name=_pod.CONTAINER,
-            image=_pod.image(daemon),
-            command=["buildctl-daemonless.sh"],
-            args=_buildctl.arguments(self._args["build"]),
-            env=[k8s.core.v1.EnvVarArgs(name=key, value=environment[key]) for key in environment],
-            resources=_pod.resources(daemon.get("resources", {})),
-            security_context=variant.security_context,
-            # The build's last lines, which then are the reason that an update gives.
-            termination_message_policy="FallbackToLogsOnError",
-            volume_mounts=[
-                *mounts,
-                k8s.core.v1.VolumeMountArgs(
-                    name=self._workload.cache, mount_path=variant.data_directory
-                ),
-            ],
-        )
+        name = f"{self._workload.name}-files"
+        return rolling_config(self, name, self._workload.metadata(None), data)
 
 
 # A drained node, or a more important pod, is no fault of the build: it starts anew elsewhere.
