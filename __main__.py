@@ -165,10 +165,11 @@ def run_buildkitd(
         for key, value in settings.model_dump(exclude_unset=True, exclude_none=True).items()
         if key in buildkit.DaemonArgs.__annotations__
     }
+    drained = {} if settings.traits.builds else {"drain_timeout": settings.drain.timeout}
     given = {
         **job,
         "namespace": namespace,
-        "daemon": {**daemon, "config": hidden("buildkitd", settings.buildkitd)},
+        "daemon": {**daemon, **drained, "config": hidden("buildkitd", settings.buildkitd)},
         "build": job,
         "certificates": server and server.secret,
         "certificates_layout": server and server.layout,
@@ -207,7 +208,9 @@ def make_gateway(
                 for name, client in settings.clients.items()
             },
             "protocol": gateway.protocol,
-            "hold": gateway.hold,
+            "hold": settings.hold,
+            "keepalive": gateway.keepalive,
+            "drain_timeout": settings.drain.timeout,
             "host": gateway.host or service_host(GATEWAY, namespace),
             "port": gateway.port,
             "service_type": gateway.service,

@@ -52,7 +52,8 @@ LEFT_OUT = (
 # Debian packages over the base system, by the directory of the build context that holds them.
 ADDED = {
     "buildkit": (
-        *("ca-certificates", "fuse-overlayfs", "fuse3", "git", "iptables", "libcap2-bin"),
+        *("busybox-static", "ca-certificates", "fuse-overlayfs", "fuse3", "git", "iptables"),
+        "libcap2-bin",
         *("libseccomp2", "openssh-client", "openssl", "pigz", "rootlesskit", "uidmap", "xz-utils"),
     ),
     "busybox": ("busybox-static",),

@@ -4,7 +4,7 @@ from pulumi_buildkit.volume import VolumeKind
 
 from settings.quantities import Quantity, Size
 from settings.section import Section
-from settings.values import Certificate, Mirror, ObjectName, ResourceName
+from settings.values import Certificate, Mirror, ObjectName, ResourceName, Seconds
 
 
 class RegistrySettings(Section):
@@ -41,6 +41,13 @@ class ResourceSettings(Section):
     """What is set aside for it. Default: its limits."""
     limits: dict[ResourceName, Quantity] = {}
     """What it can't exceed. Default: none."""
+
+
+class DrainSettings(Section):
+    """How a pod that is to go, of buildkitd or of the gateway, lets its builds end."""
+
+    timeout: Seconds = 1800
+    """How long it waits for them, in seconds; what still runs then is cut."""
 
 
 class VolumeSettings(Section):

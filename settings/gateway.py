@@ -3,7 +3,7 @@
 from pulumi_buildkit import ENVOY_IMAGE, Protocol, ServiceType
 
 from settings.section import Section
-from settings.values import Host, Image, NodePort, Port, Replicas, Seconds
+from settings.values import Host, Image, Keepalive, NodePort, Port, Replicas, Seconds
 
 
 class GatewaySettings(Section):
@@ -24,7 +24,11 @@ class GatewaySettings(Section):
     """Port on every node, with `service: NodePort`. Default: one that Kubernetes chooses."""
     replicas: Replicas = 2
     """Number of gateway pods."""
-    hold: Seconds = 600
-    """How long a build waits for a ready buildkitd, in seconds."""
+    hold: Seconds | None = None
+    """How long a build waits for a ready buildkitd, in seconds. Default: 600; where a new pod has
+    to wait for the builds of the old one, two minutes more than `drain.timeout`."""
+    keepalive: Keepalive = 30
+    """How often a client is asked whether it is there, in seconds, so that nothing on the way takes
+    its connection for unused; 0: never."""
     image: Image = ENVOY_IMAGE
     """Envoy's image, by tag or digest."""

@@ -31,6 +31,8 @@ class Traits:
     """Whether there may be several pods."""
     volumes: tuple[VolumeKind, ...]
     """What may hold the cache, the default first; nothing where no cache outlives a build."""
+    surges: bool = False
+    """Whether a new pod is ready before the old one stops, if they share no volume."""
     shared_claim: bool = False
     """Whether all pods would have the same claim, so that one pod only can have it."""
     builds: bool = False
@@ -51,6 +53,7 @@ MODES = {
         listens=True,
         replicas=True,
         volumes=(VolumeKind.EMPTY_DIR, VolumeKind.CLAIM),
+        surges=True,
         shared_claim=True,
     ),
     Mode.STATEFULSET: Traits(

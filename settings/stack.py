@@ -7,6 +7,7 @@ from pulumi_buildkit.volume import CLAIM_SIZE, VolumeKind
 
 from settings.certificates import CertificateSettings, Clients
 from settings.daemon import (
+    DrainSettings,
     GarbageCollectionSettings,
     RegistrySettings,
     ResourceSettings,
@@ -22,6 +23,10 @@ from settings.values import Image, Name, Parallelism, Patience, Registry, Replic
 PROJECT = "buildkit"
 WORKLOAD = "buildkitd"
 """What the daemon is called, in every mode that has one."""
+HOLD = 600
+"""Seconds that a build waits for a buildkitd, unless the stack says otherwise."""
+START = 120
+"""Seconds from a pod's end until the next one is ready, on a bad day."""
 
 
 class Settings(Section):
@@ -60,6 +65,8 @@ class Settings(Section):
     """Further keys of buildkitd.toml, as BuildKit calls them. Default: none."""
     resources: ResourceSettings = ResourceSettings()
     """What buildkitd's container asks of its node."""
+    drain: DrainSettings = DrainSettings()
+    """How a pod that is to go lets its builds end."""
     volume: VolumeSettings = VolumeSettings()
     """Where each buildkitd pod keeps its cache."""
     pod: dict[str, Any] = {}
@@ -85,6 +92,18 @@ class Settings(Section):
     def serves_clients(self) -> bool:
         """Whether clients come by TLS, at the gateway or at buildkitd."""
         return self.has_gateway or self.traits.listens
+
+    @property
+    def longest_gap(self) -> int:
+        """Seconds that a rollout may keep new builds waiting; 0 where another pod takes them."""
+        in_turn = not self.traits.surges or self.volume_kind is VolumeKind.CLAIM
+        return self.drain.timeout + START if in_turn and self.replicas == 1 else 0
+
+    @property
+    def hold(self) -> int:
+        """Seconds that a build waits at the gateway."""
+        given = self.gateway.hold
+        return max(HOLD, self.longest_gap) if given is None else given
 
     @property
     def volume_kind(self) -> VolumeKind | None:

@@ -30,6 +30,8 @@ _ALPN = ["h2"]
 # BuildKit's build definitions may have 16 MiB; a held one waits in memory.
 _HELD_REQUEST_BYTES = 32 * 1024 * 1024
 _UNLIMITED = 2**32 - 1
+# Longer than the pauses between a build's last requests.
+_UNUSED = "10s"
 # Envoy waits a random part of this before each retry: half of it on average.
 _RETRY_SECONDS = 1.0
 
@@ -43,16 +45,29 @@ class Protocol(str, Enum):
     """Bytes: clients give up when buildkitd is not there for 20 seconds."""
 
 
+PASSING = {
+    Protocol.HTTP2: ("http.buildkit.downstream_rq_active", "http.buildkit.downstream_rq_total"),
+    Protocol.TCP: ("listener.clients.downstream_cx_active", "listener.clients.downstream_cx_total"),
+}
+"""The statistics of what passes through at the moment, and of all that ever did."""
+
+
 def bootstrap(
-    protocol: Protocol, upstream_host: str, upstream_port: int, hold: int
+    protocol: Protocol, upstream_host: str, upstream_port: int, hold: int, keepalive: int
 ) -> dict[str, Any]:
-    """A gateway that holds a build for *hold* seconds while buildkitd can't be reached."""
+    """A gateway that holds a build for *hold* seconds while buildkitd can't be reached.
+
+    It asks a client every *keepalive* seconds whether it is there; 0: never.
+    """
     return {
         # Envoy reads no certificate from a file without a name of its own.
         "node": {"id": "gateway", "cluster": "gateway"},
         "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
         "static_resources": {
-            "listeners": [_client_listener(_CLIENT_FILTERS[protocol](hold)), _health_listener()],
+            "listeners": [
+                _client_listener(_CLIENT_FILTERS[protocol](hold, keepalive)),
+                _health_listener(),
+            ],
             "clusters": [_buildkitd(protocol, upstream_host, upstream_port)],
         },
     }
@@ -146,6 +161,7 @@ def _client_listener(network_filter: dict[str, Any]) -> dict[str, Any]:
     )
     return {
         "name": "clients",
+        "stat_prefix": "clients",
         "address": _address("0.0.0.0", PORT),
         "filter_chains": [{"transport_socket": downstream_tls, "filters": [network_filter]}],
     }
@@ -181,7 +197,7 @@ def _http(
     )
 
 
-def _requests(hold: int) -> dict[str, Any]:
+def _requests(hold: int, keepalive: int) -> dict[str, Any]:
     """HTTP/2: answers at once, and retries the connection behind it for *hold* seconds."""
     route = {
         "match": {"prefix": "/"},
@@ -210,11 +226,15 @@ def _requests(hold: int) -> dict[str, Any]:
         stream_idle_timeout="0s",
         request_timeout="0s",
         # Keeps load balancers' idle timers away, and finds clients that are gone.
-        http2_protocol_options={"connection_keepalive": {"interval": "30s", "timeout": "10s"}},
+        http2_protocol_options=(
+            {"connection_keepalive": {"interval": f"{keepalive}s", "timeout": "10s"}}
+            if keepalive
+            else {}
+        ),
     )
 
 
-def _bytes(hold: int) -> dict[str, Any]:
+def _bytes(hold: int, keepalive: int) -> dict[str, Any]:
     """TCP: passes on what it gets, once it is connected."""
     return _extension(
         "envoy.filters.network.tcp_proxy",
@@ -282,6 +302,9 @@ _UPSTREAM_OPTIONS: dict[Protocol, dict[str, Any]] = {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 **_typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
                 "explicit_http_config": {"http2_protocol_options": {}},
+                # A connection without a request is nobody's: Envoy keeps it when its client has
+                # gone, and buildkitd's drain would take it for a client.
+                "common_http_protocol_options": {"idle_timeout": _UNUSED},
             }
         },
     },

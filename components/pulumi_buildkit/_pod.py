@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _buildkitd_toml, _volumes
+from pulumi_buildkit import _buildkitd_toml, _drain, _volumes
 from pulumi_buildkit.daemon import DaemonArgs, ResourcesArgs
 from pulumi_buildkit.metadata import labels
 from pulumi_buildkit.overlay import merged
@@ -57,6 +57,11 @@ def image(daemon: DaemonArgs) -> pulumi.Input[str]:
     return daemon.get("image", variant(daemon).image)
 
 
+def drain_timeout(daemon: DaemonArgs) -> int:
+    """Seconds that a pod which is to go lets its builds run on."""
+    return int(daemon.get("drain_timeout", _drain.TIMEOUT))
+
+
 def resources(args: ResourcesArgs) -> k8s.core.v1.ResourceRequirementsArgs | None:
     """What a container asks of its node; `None` leaves the field out."""
     if not any(args.values()):
@@ -71,10 +76,11 @@ def pod_template(
     cache: str,
     volumes: Sequence[k8s.core.v1.VolumeArgs],
     metadata: k8s.meta.v1.ObjectMetaArgs | None = None,
+    affinity: k8s.core.v1.AffinityArgs | None = None,
 ) -> k8s.core.v1.PodTemplateSpecArgs:
     """Buildkitd with its data in the volume *cache*: one of *volumes*, or of a claim template.
 
-    *metadata* is that of a pod that stands alone; the others have labels only.
+    *metadata* is that of a pod that stands alone; the others have nobody's name.
     """
     chosen = variant(of.daemon)
     container = _container(
@@ -87,15 +93,22 @@ def pod_template(
         resources=resources(of.daemon.get("resources", {})),
         # Polls fast while buildkitd starts, so that waiting builds go on at once.
         startup_probe=_probe(chosen, period=1, timeout=10, failures=120),
-        readiness_probe=_probe(chosen, period=10, timeout=10, failures=3),
+        readiness_probe=k8s.core.v1.ProbeArgs(
+            tcp_socket=k8s.core.v1.TCPSocketActionArgs(port=_drain.READY_PORT),
+            period_seconds=1,
+            failure_threshold=1,
+        ),
         # Restarts a daemon that hangs, not one that a loaded node held up for a minute.
         liveness_probe=_probe(chosen, period=30, timeout=30, failures=4),
+        lifecycle=_drain.buildkitd(chosen.socket, drain_timeout(of.daemon)),
     )
     return template(
-        metadata or labelled(of.name, "buildkitd"),
+        metadata or labelled(of.name, "buildkitd", annotations=_drain.UNDISTURBED),
         of.daemon,
         [container],
         [*files(of), *volumes],
+        affinity=affinity,
+        termination_grace_period_seconds=_drain.grace_period(drain_timeout(of.daemon)),
     )
 
 
@@ -154,7 +167,7 @@ def template(
     daemon: DaemonArgs,
     containers: Sequence[k8s.core.v1.ContainerArgs],
     volumes: Sequence[k8s.core.v1.VolumeArgs],
-    restart_policy: str | None = None,
+    **spec: Any,
 ) -> k8s.core.v1.PodTemplateSpecArgs:
     """A pod that may run BuildKit in the security variant of *daemon*, with its overlay."""
     chosen = variant(daemon)
@@ -164,17 +177,17 @@ def template(
             automount_service_account_token=False,
             host_users=chosen.host_users,
             security_context=chosen.pod_security_context,
-            restart_policy=restart_policy,
             containers=[*containers],
             volumes=[*volumes],
+            **spec,
         ),
     )
     return merged(plain, daemon.get("pod", {}))
 
 
-def labelled(name: str, component: str) -> k8s.meta.v1.ObjectMetaArgs:
+def labelled(name: str, component: str, **more: Any) -> k8s.meta.v1.ObjectMetaArgs:
     """What the pods of a *component* called *name* are found by."""
-    return k8s.meta.v1.ObjectMetaArgs(labels=labels(name, component))
+    return k8s.meta.v1.ObjectMetaArgs(labels=labels(name, component), **more)
 
 
 def empty_dir(name: str, size: str | None = None) -> k8s.core.v1.VolumeArgs:

@@ -38,9 +38,17 @@ def rolling_config(
     return config_map.metadata.name.apply(str)
 
 
-def awaited(parent: pulumi.Resource, seconds: int) -> pulumi.ResourceOptions:
-    """Options of a child whose pods an update waits for, *seconds* at most."""
+def awaited(
+    parent: pulumi.Resource, seconds: int, going: int = 0, in_turn: int = 0
+) -> pulumi.ResourceOptions:
+    """Options of a child whose pods an update waits for, *seconds* at most.
+
+    A pod needs *going* seconds to go, and *in_turn* pods go before the last new one is there.
+    """
+    update = (seconds + going) * in_turn or seconds
     return pulumi.ResourceOptions(
         parent=parent,
-        custom_timeouts=pulumi.CustomTimeouts(create=f"{seconds}s", update=f"{seconds}s"),
+        custom_timeouts=pulumi.CustomTimeouts(
+            create=f"{seconds}s", update=f"{update}s", delete=f"{seconds + going}s"
+        ),
     )

@@ -7,7 +7,7 @@ from typing import Required, TypedDict, cast
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _buildkitd_toml, _pod
+from pulumi_buildkit import _buildkitd_toml, _drain, _pod
 from pulumi_buildkit._rollout import TIMEOUT, awaited, rolling_config
 from pulumi_buildkit.daemon import DaemonArgs
 from pulumi_buildkit.metadata import labels, metadata, selector
@@ -106,8 +106,10 @@ class Workload:
         metadata: k8s.meta.v1.ObjectMetaArgs | None = None,
     ) -> k8s.core.v1.PodTemplateSpecArgs:
         """Of the only pod, which has the only claim; or of pods with an emptyDir each."""
-        volumes = [self._claimed(self.claim(suffix))] if self.has_claims else self.empty_dirs()
-        return _pod.pod_template(of, self.cache, volumes, metadata)
+        if not self.has_claims:
+            return _pod.pod_template(of, self.cache, self.empty_dirs(), metadata)
+        volume = self._claimed(self.claim(suffix))
+        return _pod.pod_template(of, self.cache, [volume], metadata, _alone(self.name))
 
     def empty_dirs(self) -> list[k8s.core.v1.VolumeArgs]:
         """The cache's volume where it ends with its pod."""
@@ -140,14 +142,15 @@ class Workload:
             ),
         )
 
-    def awaited(self) -> pulumi.ResourceOptions:
-        """Options of the child whose pods an update waits for."""
-        return awaited(self.parent, self.update_timeout)
+    def awaited(self, in_turn: int = 0) -> pulumi.ResourceOptions:
+        """Options of the child whose pods an update waits for; *in_turn* old ones go before."""
+        going = _drain.grace_period(_pod.drain_timeout(self.daemon))
+        return awaited(self.parent, self.update_timeout, going, in_turn)
 
     def proven(
-        self, of: _pod.Buildkitd, after: Sequence[pulumi.Resource] = ()
+        self, of: _pod.Buildkitd, in_turn: int = 1, after: Sequence[pulumi.Resource] = ()
     ) -> pulumi.ResourceOptions:
-        """Options of a child whose old pods stop before the new ones start.
+        """Options of a child whose old pods, *in_turn* of them, stop before the new ones start.
 
         A Job starts the same buildkitd first: what fails there never stops the one that runs.
         """
@@ -161,10 +164,10 @@ class Workload:
                 backoff_limit=0,
                 template=_pod.proof_template(of),
             ),
-            opts=self.awaited(),
+            opts=awaited(self.parent, self.update_timeout),
         )
         return pulumi.ResourceOptions.merge(
-            self.awaited(), pulumi.ResourceOptions(depends_on=[proof, *after])
+            self.awaited(in_turn), pulumi.ResourceOptions(depends_on=[proof, *after])
         )
 
     def service(self) -> None:
@@ -181,6 +184,24 @@ class Workload:
             ),
             opts=pulumi.ResourceOptions(parent=self.parent),
         )
+
+
+def _alone(name: str) -> k8s.core.v1.AffinityArgs:
+    """Keeps a pod of the component *name* waiting while there is another one anywhere.
+
+    Two must not meet on one volume, and a Deployment that is scaled up again does not wait for the
+    pod that still drains. All nodes have the label of their operating system.
+    """
+    return k8s.core.v1.AffinityArgs(
+        pod_anti_affinity=k8s.core.v1.PodAntiAffinityArgs(
+            required_during_scheduling_ignored_during_execution=[
+                k8s.core.v1.PodAffinityTermArgs(
+                    label_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(name)),
+                    topology_key="kubernetes.io/os",
+                )
+            ]
+        )
+    )
 
 
 def service_host(name: str, namespace: pulumi.Input[str]) -> pulumi.Output[str]:

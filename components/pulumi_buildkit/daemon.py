@@ -49,6 +49,8 @@ class DaemonArgs(TypedDict):
     """Further keys of buildkitd.toml, laid over those made from the arguments. Default: none."""
     resources: NotRequired[ResourcesArgs]
     """What the container asks of its node. Default: nothing."""
+    drain_timeout: NotRequired[int]
+    """How long a pod that is to go lets its builds run on, in seconds. Default: 1800."""
     pod: NotRequired[dict[str, Any]]
     """A pod template in the Kubernetes API's own names, `{metadata: …, spec: …}`, merged over the
     component's as `kubectl patch` does (strategic merge). Default: empty."""

@@ -7,7 +7,7 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _envoy, _volumes
+from pulumi_buildkit import _drain, _envoy, _volumes
 from pulumi_buildkit._envoy import Protocol
 from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited, rolling_config
 from pulumi_buildkit._workload import service_host
@@ -75,6 +75,12 @@ class GatewayArgs(TypedDict):
     """Envoy's image. Default: `ENVOY_IMAGE`."""
     replicas: NotRequired[int]
     """Number of gateway pods. Default: 2."""
+    keepalive: NotRequired[int]
+    """How often a client is asked whether it is there, in seconds; that also keeps the idle timers
+    of what is in between from running out. 0: never. Default: 30."""
+    drain_timeout: NotRequired[int]
+    """How long a gateway pod that is to go lets the builds that pass through it run on, in seconds.
+    Default: 1800."""
     update_timeout: NotRequired[int]
     """How long an update waits for the pods to be ready, in seconds. Default: 600."""
 
@@ -109,10 +115,11 @@ class Gateway(pulumi.ComponentResource):
         config = pulumi.Output.from_input(args["upstream_host"]).apply(
             lambda host: _json(
                 _envoy.bootstrap(
-                    Protocol(args.get("protocol", Protocol.HTTP2)),
+                    _protocol(args),
                     host,
                     int(args.get("upstream_port", 1234)),
                     int(args.get("hold", 600)),
+                    int(args.get("keepalive", 30)),
                 )
             )
         )
@@ -152,11 +159,17 @@ class Gateway(pulumi.ComponentResource):
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self._name)),
                 strategy=SURGE,
                 template=k8s.core.v1.PodTemplateSpecArgs(
-                    metadata=k8s.meta.v1.ObjectMetaArgs(labels=labels(self._name, "gateway")),
+                    metadata=k8s.meta.v1.ObjectMetaArgs(
+                        labels=labels(self._name, "gateway"), annotations=_drain.UNDISTURBED
+                    ),
                     spec=self._pod(bootstrap, documents),
                 ),
             ),
-            opts=awaited(self, int(self._args.get("update_timeout", TIMEOUT))),
+            opts=awaited(
+                self,
+                int(self._args.get("update_timeout", TIMEOUT)),
+                _drain.grace_period(_drain_timeout(self._args)),
+            ),
         )
 
     def _pod(
@@ -165,6 +178,7 @@ class Gateway(pulumi.ComponentResource):
         args = self._args
         return k8s.core.v1.PodSpecArgs(
             automount_service_account_token=False,
+            termination_grace_period_seconds=_drain.grace_period(_drain_timeout(args)),
             security_context=k8s.core.v1.PodSecurityContextArgs(
                 run_as_non_root=True,
                 run_as_user=_USER,
@@ -231,6 +245,14 @@ def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
+def _protocol(args: GatewayArgs) -> Protocol:
+    return Protocol(args.get("protocol", Protocol.HTTP2))
+
+
+def _drain_timeout(args: GatewayArgs) -> int:
+    return int(args.get("drain_timeout", _drain.TIMEOUT))
+
+
 def _layout(args: GatewayArgs) -> SecretLayout:
     return SecretLayout(args.get("server_secret_layout", SecretLayout.ENVOY))
 
@@ -257,6 +279,9 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
             allow_privilege_escalation=False,
             read_only_root_filesystem=True,
             capabilities=k8s.core.v1.CapabilitiesArgs(drop=["ALL"]),
+        ),
+        lifecycle=_drain.gateway(
+            _envoy.ADMIN_PORT, *_envoy.PASSING[_protocol(args)], _drain_timeout(args)
         ),
         startup_probe=_probe(period=1, failures=60),
         readiness_probe=_probe(period=5, failures=2),

@@ -6,7 +6,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _buildctl, _pod
-from pulumi_buildkit._rollout import rolling_config
+from pulumi_buildkit._rollout import awaited, rolling_config
 from pulumi_buildkit._workload import Workload
 from pulumi_buildkit.build import BuildArgs
 from pulumi_buildkit.daemon import DaemonArgs
@@ -88,7 +88,7 @@ class BuildkitJob(pulumi.ComponentResource):
                 pod_failure_policy=_EVICTED_IS_NOT_FAILED,
                 template=self._template(),
             ),
-            opts=self._workload.awaited(),
+            opts=awaited(self, self._workload.update_timeout),
         )
 
     def _template(self) -> k8s.core.v1.PodTemplateSpecArgs:

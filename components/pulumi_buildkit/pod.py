@@ -6,6 +6,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _pod
+from pulumi_buildkit._drain import UNDISTURBED
 from pulumi_buildkit._workload import Workload, service_host
 from pulumi_buildkit.daemon import DaemonArgs
 from pulumi_buildkit.secret_layout import SecretLayout
@@ -54,7 +55,7 @@ class BuildkitPod(pulumi.ComponentResource):
         super().__init__("buildkit:index:BuildkitPod", name, {}, opts)
         workload = Workload.of(self, name, args, VolumeKind.EMPTY_DIR)
         buildkitd = workload.buildkitd()
-        template = workload.pod_template(buildkitd, "-pod", workload.metadata(name))
+        template = workload.pod_template(buildkitd, "-pod", workload.metadata(name, UNDISTURBED))
         pod = k8s.core.v1.Pod(
             name,
             metadata=template.metadata,

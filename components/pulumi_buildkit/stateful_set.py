@@ -69,7 +69,7 @@ class BuildkitStatefulSet(pulumi.ComponentResource):
                 template=_pod.pod_template(buildkitd, workload.cache, workload.empty_dirs()),
                 volume_claim_templates=_claim_templates(workload),
             ),
-            opts=workload.proven(buildkitd, [workload.claim(f"-{n}") for n in claims]),
+            opts=workload.proven(buildkitd, replicas, [workload.claim(f"-{n}") for n in claims]),
         )
         workload.service()
         self.workload = pulumi.Output.from_input(f"statefulset/{name}")

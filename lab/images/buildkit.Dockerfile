@@ -8,6 +8,7 @@ RUN --mount=type=bind,source=debs/buildkit,target=/debs \
     dpkg --install --force-unsafe-io --force-depends \
         --path-exclude=/usr/share/doc/* --path-exclude=/usr/share/man/* \
         --path-exclude=/usr/share/locale/* /debs/*.deb \
+    && ln -s busybox /bin/nc \
     && dpkg --purge --force-depends perl libperl5.36 perl-modules-5.36 \
     && rm -rf /var/log/* /usr/bin/rootlessctl /usr/bin/rootlesskit-docker-proxy
 COPY bin/buildkitd bin/buildctl /usr/bin/

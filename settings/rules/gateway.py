@@ -6,7 +6,7 @@ from pulumi_buildkit import ServiceType
 
 from settings.mistakes import Mistake
 from settings.rules.rule import Rule
-from settings.stack import Settings
+from settings.stack import START, Settings
 
 
 def _host(settings: Settings) -> Iterator[Mistake]:
@@ -31,7 +31,19 @@ def _node_port(settings: Settings) -> Iterator[Mistake]:
         )
 
 
+def _hold(settings: Settings) -> Iterator[Mistake]:
+    hold, gap = settings.gateway.hold, settings.longest_gap
+    if settings.has_gateway and hold is not None and hold < gap:
+        yield Mistake(
+            ("gateway", "hold"),
+            f"is shorter than a rollout may keep builds waiting, drain.timeout and {START} s to "
+            f"start; take {gap} at least, or a shorter drain.timeout",
+            hold,
+        )
+
+
 RULES = (
     Rule(("mode", "gateway.enabled", "gateway.service", "gateway.host"), _host),
     Rule(("gateway.service", "gateway.nodePort"), _node_port),
+    Rule(("mode", "gateway", "replicas", "volume.kind", "drain"), _hold),
 )

@@ -50,6 +50,11 @@ def _volume(settings: Settings) -> Iterator[Mistake]:
         yield from _unsuited(settings, lambda traits: traits.volumes, ("volume",))
 
 
+def _drain(settings: Settings) -> Iterator[Mistake]:
+    if settings.gives("drain"):
+        yield from _unsuited(settings, lambda traits: not traits.builds, ("drain",))
+
+
 def _shared_claim(settings: Settings) -> Iterator[Mistake]:
     shared = settings.traits.shared_claim and settings.volume_kind is VolumeKind.CLAIM
     if shared and settings.replicas > 1:
@@ -90,6 +95,7 @@ RULES = (
     Rule(("mode", "replicas"), _replicas),
     Rule(("mode", "gateway.enabled"), _gateway),
     Rule(("mode", "volume.kind"), _volume),
+    Rule(("mode", "drain"), _drain),
     Rule(("mode", "replicas", "volume.kind"), _shared_claim),
     Rule(("mode", "gateway.enabled", "clients"), _clients),
     Rule(("mode", "job"), _job),

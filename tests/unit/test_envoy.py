@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 def bootstrap(protocol: Protocol, hold: int = 600) -> Json:
-    return _envoy.bootstrap(protocol, "buildkitd.build.svc", 1234, hold)
+    return _envoy.bootstrap(protocol, "buildkitd.build.svc", 1234, hold, keepalive=30)
 
 
 def objects(value: Any) -> Iterator[Json]:

@@ -65,7 +65,7 @@ def free_port() -> int:
 
 def on_this_machine(protocol: Protocol, ports: list[int], upstream: int) -> dict:
     """The bootstrap with other ports, so that tests can run side by side."""
-    document = _envoy.bootstrap(protocol, UPSTREAM, upstream, hold=600)
+    document = _envoy.bootstrap(protocol, UPSTREAM, upstream, hold=600, keepalive=30)
     resources = document["static_resources"]
     listeners = [listener["address"] for listener in resources["listeners"]]
     for address, port in zip([*listeners, document["admin"]["address"]], ports, strict=True):

@@ -1,0 +1,62 @@
+"""How a pod goes without ending a build: a hook waits for the builds, as long as it may.
+
+https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/
+"""
+
+from importlib import resources
+
+import pulumi_kubernetes as k8s
+
+TIMEOUT = 1800
+"""Seconds that a pod which is to go lets its builds run on."""
+
+UNDISTURBED = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
+"""Annotations of a pod that cluster autoscalers let be: they would give it ten minutes to go."""
+
+READY_PORT = 1235
+"""Open as long as a buildkitd takes new builds: the kubelet asks there.
+
+Kubernetes goes on sending clients to a pod that is to go while there is no other that is ready,
+unless its probe says that it is not. No command can say so: some kubelets of 1.35 and 1.36 run none
+in such a pod (https://github.com/kubernetes/kubernetes/issues/140881).
+"""
+
+_LISTENER = "/dev/shm/ready"
+_STOPPING = 30
+"""Seconds from the hook's end to the kill: Kubernetes' own default for a whole pod."""
+
+_PACKAGE = "pulumi_buildkit"
+
+
+def grace_period(timeout: int) -> int:
+    """Seconds that Kubernetes gives a pod whose hook ends after *timeout* seconds at the latest."""
+    return timeout + _STOPPING
+
+
+def buildkitd(socket: str, timeout: int) -> k8s.core.v1.LifecycleArgs:
+    """Hooks of a buildkitd that listens at *socket*: `READY_PORT` is open until it is to go."""
+    listen = f"nc -ll -p {READY_PORT} -e true </dev/null >/dev/null 2>&1 & echo $! >{_LISTENER}"
+    return k8s.core.v1.LifecycleArgs(
+        post_start=_run(["sh", "-c", listen]),
+        pre_stop=_run(_script("sh", "drain_buildkitd.sh", socket, _LISTENER, timeout)),
+    )
+
+
+def gateway(admin_port: int, active: str, total: str, timeout: int) -> k8s.core.v1.LifecycleArgs:
+    """Hooks of an Envoy whose statistics say what is *active* and what there was in *total*."""
+    return k8s.core.v1.LifecycleArgs(
+        pre_stop=_run(_script("bash", "drain_gateway.sh", admin_port, active, total, timeout))
+    )
+
+
+def _run(command: list[str]) -> k8s.core.v1.LifecycleHandlerArgs:
+    return k8s.core.v1.LifecycleHandlerArgs(exec_=k8s.core.v1.ExecActionArgs(command=[*command]))
+
+
+def _script(shell: str, name: str, *arguments: object) -> list[str]:
+    text = resources.files(_PACKAGE).joinpath(name).read_text()
+    # What follows the text is $0, and then the arguments.
+    return [shell, "-c", text, name, *map(str, arguments)]

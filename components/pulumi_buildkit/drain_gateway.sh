@@ -1,0 +1,42 @@
+# What Envoy's container runs before it is stopped: lets what passes through it end.
+# It goes on accepting: where no other gateway is left, Kubernetes still sends clients here.
+# Arguments: the admin port, the statistics of what is active and of all there was, the limit in
+# seconds.
+port=$1 active=$2 total=$3 limit=$4
+
+quiet=5   # seconds in which nothing is active and nothing new comes
+
+now() {
+    read -r uptime _ </proc/uptime
+    echo "${uptime%.*}"
+}
+
+say() {
+    echo "drain: $1" >/proc/1/fd/2
+}
+
+# The official image has no curl.
+statistic() {
+    exec 3<>"/dev/tcp/127.0.0.1/$port" || return
+    printf 'GET /stats?filter=%s HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n' "$1" >&3
+    sed -n "s/^$1: //p" <&3
+    exec 3>&-
+}
+
+begun=$(now) busy=$begun before=
+say "to be stopped; what passes through has $limit s"
+while sleep 1; do
+    at=$(now)
+    open=$(statistic "$active")
+    all=$(statistic "$total")
+    [ "$open" = 0 ] && [ "$all" = "$before" ] || busy=$at
+    before=$all
+
+    if [ $((at - begun)) -ge "$limit" ]; then
+        say "cuts ${open:-all} that are open: the limit of $limit s is over"
+        exit 1
+    elif [ $((at - busy)) -ge $quiet ]; then
+        say "done after $((at - begun)) s"
+        exit
+    fi
+done
