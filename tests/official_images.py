@@ -5,6 +5,7 @@ packages that it adds), github.com/envoyproxy/envoy `distribution/docker/Dockerf
 and github.com/docker-library/busybox. The lab's images are made from Debian and have more.
 """
 
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -31,7 +32,7 @@ PROGRAMS = {
     "docker.io/library/busybox:stable": _BUSYBOX | _words("sysctl"),
     "docker.io/envoyproxy/envoy:v1.40.0": _UBUNTU | _words("envoy"),
 }
-_BUILTINS = _words("cd exit set trap wait :")
+_BUILTINS = _words("cd exit read return set trap wait :")
 _THEN_A_COMMAND = _words("; && || | & ( ! { if elif while until do then else exec")
 _NO_COMMAND = _words("done fi } )")
 
@@ -44,16 +45,20 @@ def missing(image: str, command: list[str]) -> set[str]:
 def _programs(command: list[str]) -> Iterator[str]:
     yield command[0]
     if command[0] in ("sh", "bash", "ash") and "-c" in command:
-        yield from _script_programs(command[-1])
+        yield from _script_programs(command[command.index("-c") + 1])
 
 
 def _script_programs(script: str) -> Iterator[str]:
-    lines = script.replace("$(", " ( ").replace("\n", " ; ")
+    functions = set(re.findall(r"^(\w+)\(\) \{$", script, re.MULTILINE))
+    text = re.sub(r"(^|\s)#.*|^\w+\(\) |\$\(\(.*?\)\)", "", script, flags=re.MULTILINE)
+    lines = text.replace("$(", " ( ").replace("\n", " ; ")
+    words = shlex.shlex(lines, posix=True, punctuation_chars=True)
+    words.whitespace_split = True
     expected = True
-    for word in shlex.shlex(lines, posix=True, punctuation_chars=True):
+    for word in words:
         if word in _THEN_A_COMMAND:
             expected = True
         elif expected and "=" not in word and word not in _NO_COMMAND:
             expected = False
-            if word not in _BUILTINS:
+            if word not in _BUILTINS | functions and not word.isdigit():
                 yield word

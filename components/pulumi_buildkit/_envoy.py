@@ -30,6 +30,14 @@ _ALPN = ["h2"]
 # BuildKit's build definitions may have 16 MiB; a held one waits in memory.
 _HELD_REQUEST_BYTES = 32 * 1024 * 1024
 _UNLIMITED = 2**32 - 1
+# Linux' numbers, wherever the program runs.
+_TCP_USER_TIMEOUT = {
+    "description": "TCP_USER_TIMEOUT",
+    "level": 6,
+    "name": 18,
+    "int_value": 90_000,
+    "state": "STATE_PREBIND",
+}
 # Longer than the pauses between a build's last requests.
 _UNUSED = "10s"
 # Envoy waits a random part of this before each retry: half of it on average.
@@ -290,6 +298,8 @@ def _buildkitd(protocol: Protocol, host: str, port: int) -> dict[str, Any]:
         "upstream_connection_options": {
             "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 20, "keepalive_probes": 3}
         },
+        # What was sent and is not taken, by a node that is gone, ends as keepalive does.
+        "upstream_bind_config": {"socket_options": [_TCP_USER_TIMEOUT]},
         **_UPSTREAM_OPTIONS[protocol],
     }
 

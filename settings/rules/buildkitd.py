@@ -57,6 +57,17 @@ def _values(settings: Settings) -> Iterator[Mistake]:
             yield mistake
 
 
+def _history(settings: Settings) -> Iterator[Mistake]:
+    history = settings.buildkitd.get("history")
+    drains = not settings.traits.builds
+    if drains and isinstance(history, dict) and history.get("maxEntries") == 0:
+        yield Mistake(
+            ("buildkitd", "history", "maxEntries"),
+            "hides the builds from a pod that waits for them before it goes; take 1 or more",
+            0,
+        )
+
+
 def _unsayable(settings: Settings) -> Iterator[Mistake]:
     yield from unwritable(settings.buildkitd, ("buildkitd",))
     for place, value in leaves(settings.buildkitd, ("buildkitd",)):
@@ -66,4 +77,8 @@ def _unsayable(settings: Settings) -> Iterator[Mistake]:
             yield Mistake(place, "is too large for TOML; take less than 2^63", value)
 
 
-RULES = (Rule(("buildkitd",), _taken), Rule(("buildkitd",), _values))
+RULES = (
+    Rule(("buildkitd",), _taken),
+    Rule(("buildkitd",), _values),
+    Rule(("mode", "buildkitd"), _history),
+)

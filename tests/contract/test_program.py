@@ -439,6 +439,15 @@ VALUES: list[tuple[dict[str, Any], str, str, str, Any]] = [
         {"gateway": {"service": "NodePort", "host": "a.org", "nodePort": 30123}},
         *("Service", "buildkit-gateway", "spec/ports/0/nodePort", 30123),
     ),
+    (
+        {"drain": {"timeout": 90}},
+        *("Deployment", "buildkitd", "spec/template/spec/terminationGracePeriodSeconds", 120),
+    ),
+    (
+        {"drain": {"timeout": 90}},
+        *("Deployment", "buildkit-gateway", "spec/template/spec/terminationGracePeriodSeconds"),
+        120,
+    ),
     ({"gateway": {"replicas": 4}}, "Deployment", "buildkit-gateway", "spec/replicas", 4),
     (
         {"gateway": {"image": "a/e:v"}},
@@ -524,6 +533,9 @@ BUILDCTL = ("Job", "build", f"{CONTAINER}/args")
 TEXTS: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"gateway": {"protocol": "tcp"}}, *ENVOY, "envoy.filters.network.tcp_proxy"),
     ({"gateway": {"hold": 10}}, *ENVOY, '"num_retries": 20'),
+    ({"mode": "statefulset", "drain": {"timeout": 60}}, *ENVOY, '"num_retries": 1200'),
+    ({"mode": "statefulset", "drain": {"timeout": 880}}, *ENVOY, '"num_retries": 2000'),
+    ({"gateway": {"keepalive": 7}}, *ENVOY, '"interval": "7s"'),
     (
         {"clients": {"ci": {"san": "ci.a.org"}}, "certificates": {"existingSecret": "mine"}},
         *("ConfigMap", "buildkit-gateway-sds", "data/clients.json", '"exact": "ci.a.org"'),
@@ -606,7 +618,7 @@ def test_a_claim_is_protected_unless_the_stack_lets_it_go(mode: str) -> None:
 def test_an_update_waits_for_everything_as_long_as_the_stack_says() -> None:
     made = run(mode="statefulset", updateTimeout=900, userNamespaces={"enabled": True})
     awaited = ("StatefulSet", "Deployment", "DaemonSet", "Job")
-    timeouts = {r.name: r.request.customTimeouts.update for k in awaited for r in made.of(k)}
+    timeouts = {r.name: r.request.customTimeouts.create for k in awaited for r in made.of(k)}
     assert len(timeouts) == 4
     assert {*timeouts.values()} == {"900s"}
 

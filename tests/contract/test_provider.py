@@ -163,7 +163,7 @@ def test_a_hosted_workload_takes_enums_maps_and_floats(kind: str) -> None:
     (certificates,) = (volume["secret"] for volume in spec["volumes"] if "secret" in volume)
     assert [item["key"] for item in certificates["items"]] == ["ca.crt", "tls.crt", "tls.key"]
     assert made.one("ConfigMap").inputs["data"]["buildkitd.toml"] == TOML
-    assert workload.request.customTimeouts.update == "120s"
+    assert workload.request.customTimeouts.create == "120s"
 
 
 @pytest.mark.parametrize("kind", ["Pod", "StatefulSet"])

@@ -89,7 +89,7 @@ def test_only_userns_asks_the_kubelet_for_a_user_namespace(kind: str, security: 
 @VARIANTS
 def test_probes_ask_the_socket_that_buildkitd_listens_on(kind: str, security: Security) -> None:
     container = buildkitd(secure(kind, security).template["spec"])
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+    for probe in ("startupProbe", "livenessProbe"):
         socket = container[probe]["exec"]["command"][2]
         assert socket.startswith("unix://")
         assert socket in container["args"]
@@ -427,14 +427,86 @@ def test_an_update_waits_as_long_as_it_is_told(kind: str, volume: dict[str, Any]
     made = make(kind, volume=volume, update_timeout=1800)
     job = made.recording.one("Job")
     for waited_for in (made.object, job):
-        timeouts = waited_for.request.customTimeouts
-        assert (timeouts.create, timeouts.update) == ("1800s", "1800s")
+        assert waited_for.request.customTimeouts.create == "1800s"
     assert job.inputs["spec"]["activeDeadlineSeconds"] == 1800
 
 
 @EACH
 def test_an_update_waits_ten_minutes_by_default(kind: str) -> None:
-    assert make(kind).object.request.customTimeouts.update == "600s"
+    assert make(kind).object.request.customTimeouts.create == "600s"
+
+
+@STOPS_FIRST
+def test_an_update_waits_for_the_builds_of_the_old_pod_too(
+    kind: str, volume: dict[str, Any]
+) -> None:
+    daemon = {"drain_timeout": 100}
+    timeouts = make(
+        kind, volume=volume, daemon=daemon, update_timeout=60
+    ).object.request.customTimeouts
+    assert (timeouts.update, timeouts.delete) == ("190s", "190s")
+
+
+def test_an_update_waits_for_one_pod_of_a_stateful_set_after_the_other() -> None:
+    made = make("StatefulSet", replicas=3, daemon={"drain_timeout": 100}, update_timeout=60)
+    assert made.object.request.customTimeouts.update == "570s"
+
+
+def test_an_update_that_starts_the_new_pod_first_does_not_wait_for_the_old_one() -> None:
+    made = make("Deployment", daemon={"drain_timeout": 100}, update_timeout=60)
+    assert made.object.request.customTimeouts.update == "60s"
+
+
+# How a pod goes
+
+
+@EACH
+@VARIANTS
+def test_a_pod_has_the_time_that_its_builds_have_and_half_a_minute(
+    kind: str, security: Security
+) -> None:
+    spec = make(kind, daemon={"security": security, "drain_timeout": 100}).template["spec"]
+    hook = buildkitd(spec)["lifecycle"]["preStop"]["exec"]["command"]
+    socket = buildkitd(spec)["args"][1]
+    assert (hook[-3], hook[-1]) == (socket, "100")
+    assert spec["terminationGracePeriodSeconds"] == 130
+
+
+@EACH
+def test_builds_have_half_an_hour_by_default(kind: str) -> None:
+    assert make(kind).template["spec"]["terminationGracePeriodSeconds"] == 1830
+
+
+@EACH
+def test_a_pod_that_is_to_go_is_unready_at_the_next_question(kind: str) -> None:
+    container = buildkitd(make(kind).template["spec"])
+    probe = container["readinessProbe"]
+    assert (probe["periodSeconds"], probe["failureThreshold"]) == (1, 1)
+    # A kubelet that runs no command in a pod that is to go asks the port nevertheless.
+    start = container["lifecycle"]["postStart"]["exec"]["command"][-1]
+    assert f"-p {probe['tcpSocket']['port']} " in start
+
+
+@EACH
+def test_cluster_autoscalers_let_a_pod_be(kind: str) -> None:
+    annotations = make(kind).template["metadata"]["annotations"]
+    assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    assert annotations["karpenter.sh/do-not-disrupt"] == "true"
+
+
+@pytest.mark.parametrize("kind", ["Pod", "Deployment"])
+def test_two_pods_never_share_a_claim(kind: str) -> None:
+    template = make(kind, volume={"kind": "claim"}).template
+    (term,) = template["spec"]["affinity"]["podAntiAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert term["topologyKey"] == "kubernetes.io/os"
+    assert term["labelSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+
+
+@EACH
+def test_pods_without_a_claim_may_share_a_node(kind: str) -> None:
+    assert "affinity" not in make(kind, volume=EMPTY_DIR).template["spec"]
 
 
 # What it says of itself

@@ -21,9 +21,10 @@ def test_only_the_clients_have_to_be_given() -> None:
 
 
 def test_the_gateway_holds_builds_for_ten_minutes_by_default() -> None:
-    gateway = parse(config()).gateway
+    settings = parse(config())
+    gateway = settings.gateway
     assert gateway == GatewaySettings()
-    assert (gateway.protocol, gateway.hold) == (Protocol.HTTP2, 600)
+    assert (gateway.protocol, settings.hold, gateway.keepalive) == (Protocol.HTTP2, 600, 30)
     assert (gateway.service, gateway.host, gateway.port) == (ServiceType.CLUSTER_IP, None, 1234)
     assert (gateway.node_port, gateway.replicas, gateway.image) == (None, 2, ENVOY_IMAGE)
 

@@ -39,11 +39,9 @@ JOB = {"context": "https://github.com/moby/buildkit.git"}
 KEYS = (
     "the keys are mode, security, namespace, createNamespace, image, replicas, updateTimeout, "
     "clients, gateway, certificates, registries, garbageCollection, maxParallelism, buildkitd, "
-    "resources, volume, pod, job, userNamespaces"
+    "resources, drain, volume, pod, job, userNamespaces"
 )
-GATEWAY_KEYS = (
-    "the keys are enabled, protocol, service, host, port, nodePort, replicas, hold, image"
-)
+GATEWAY_KEYS = "the keys are enabled, protocol, service, host, port, nodePort, replicas, hold, keepalive, image"
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Keys that there are not.
     ({"colour": "red"}, f"buildkit:colour: 'red': is no key; {KEYS}"),

@@ -133,6 +133,27 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "buildkit:gateway.host: is missing: with service LoadBalancer give the name or address "
         "that clients dial, or no certificate is valid for it",
     ),
+    # Builds that wait for a rollout.
+    (
+        {"volume": {"kind": "claim"}, "gateway": {"hold": 1919}},
+        "buildkit:gateway.hold: 1919: is shorter than a rollout may keep builds waiting, "
+        "drain.timeout and 120 s to start; take 1920 at least, or a shorter drain.timeout",
+    ),
+    (
+        {"mode": "statefulset", "drain": {"timeout": 600}, "gateway": {"hold": 60}},
+        "buildkit:gateway.hold: 60: is shorter than a rollout may keep builds waiting, "
+        "drain.timeout and 120 s to start; take 720 at least, or a shorter drain.timeout",
+    ),
+    (
+        {"mode": "job", "job": GIT, "drain": {"timeout": 60}},
+        "buildkit:drain: needs mode pod, deployment or statefulset, and mode is job; take it "
+        "away, or change the mode",
+    ),
+    (
+        {"buildkitd": {"history": {"maxEntries": 0}}},
+        "buildkit:buildkitd.history.maxEntries: 0: hides the builds from a pod that waits for them "
+        "before it goes; take 1 or more",
+    ),
     # Certificates that end too early.
     (
         {"certificates": {"validityHours": 48, "earlyRenewalHours": 48}},
@@ -376,6 +397,9 @@ FITTING: list[dict[str, Any]] = [
     {"mode": "job", "job": GIT, "gateway": {"host": "a.org"}, "clients": {}},
     {"mode": "job", "job": GIT, "volume": {}},
     {"volume": {"kind": "claim"}, "replicas": "1"},
+    {"volume": {"kind": "claim"}, "gateway": {"hold": 130}, "drain": {"timeout": 10}},
+    {"mode": "statefulset", "replicas": 2, "gateway": {"hold": 5}},
+    {"gateway": {"hold": 5}},
     {"createNamespace": "false", "namespace": "builds"},
     {"certificates": OWN, "gateway": {"host": "build.example.com"}},
     {"certificates": {"existingSecret": "mine"}, "clients": {"a": {"san": "a.example.com"}}},
@@ -384,6 +408,7 @@ FITTING: list[dict[str, Any]] = [
     {"buildkitd": {"worker": {"oci": {"gc": True}}, "registry": {"r": {"keypair": []}}}},
     {"buildkitd": {"history": {"maxAge": "1h30m"}, "system": {"platformsCacheMaxAge": 60}}},
     {"buildkitd": {"a key": {"of": ["another", "version"]}}},
+    {"mode": "job", "job": GIT, "buildkitd": {"history": {"maxEntries": 1}}},
 ]
 
 
