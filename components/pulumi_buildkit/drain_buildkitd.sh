@@ -31,8 +31,9 @@ while sleep 1; do
     records=$(timeout 10 buildctl --addr "$socket" debug histories) && answered=$at
     builds=$(echo "$records" | grep -c ^STARTED)
     clients=$(connections | wc -l)
-    [ "$builds" -eq 0 ] || built=$at
-    [ $((builds + clients)) -eq 0 ] && [ "$answered" = "$at" ] || served=$at
+    # Without an answer there may be builds.
+    [ "$builds" -eq 0 ] && [ "$answered" = "$at" ] || built=$at
+    [ "$clients" -eq 0 ] && [ "$built" -ne "$at" ] || served=$at
 
     if [ $((at - begun)) -ge "$limit" ]; then
         say "cuts $builds builds and $clients clients: the limit of $limit s is over"

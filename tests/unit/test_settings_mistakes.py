@@ -41,7 +41,10 @@ KEYS = (
     "clients, gateway, certificates, registries, garbageCollection, maxParallelism, buildkitd, "
     "resources, drain, volume, pod, job, userNamespaces"
 )
-GATEWAY_KEYS = "the keys are enabled, protocol, service, host, port, nodePort, replicas, hold, keepalive, image"
+GATEWAY_KEYS = (
+    "the keys are enabled, protocol, service, host, port, nodePort, replicas, hold, keepalive, "
+    "image"
+)
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Keys that there are not.
     ({"colour": "red"}, f"buildkit:colour: 'red': is no key; {KEYS}"),
