@@ -76,11 +76,13 @@ def pod_template(
     cache: str,
     volumes: Sequence[k8s.core.v1.VolumeArgs],
     metadata: k8s.meta.v1.ObjectMetaArgs | None = None,
+    labels: Mapping[str, str] = MappingProxyType({}),
     affinity: k8s.core.v1.AffinityArgs | None = None,
 ) -> k8s.core.v1.PodTemplateSpecArgs:
     """Buildkitd with its data in the volume *cache*: one of *volumes*, or of a claim template.
 
-    *metadata* is that of a pod that stands alone; the others have nobody's name.
+    *metadata* is that of a pod that stands alone; the others have nobody's name, and may have
+    further *labels*.
     """
     chosen = variant(of.daemon)
     container = _container(
@@ -103,7 +105,7 @@ def pod_template(
         lifecycle=_drain.buildkitd(chosen.socket, drain_timeout(of.daemon)),
     )
     return template(
-        metadata or labelled(of.name, "buildkitd", annotations=_drain.UNDISTURBED),
+        metadata or labelled(of.name, "buildkitd", labels, annotations=_drain.UNDISTURBED),
         of.daemon,
         [container],
         [*files(of), *volumes],
@@ -185,9 +187,11 @@ def template(
     return merged(plain, daemon.get("pod", {}))
 
 
-def labelled(name: str, component: str, **more: Any) -> k8s.meta.v1.ObjectMetaArgs:
-    """What the pods of a *component* called *name* are found by."""
-    return k8s.meta.v1.ObjectMetaArgs(labels=labels(name, component), **more)
+def labelled(
+    name: str, component: str, further: Mapping[str, str] = MappingProxyType({}), **more: Any
+) -> k8s.meta.v1.ObjectMetaArgs:
+    """What the pods of a *component* called *name* are found by, and *further* labels."""
+    return k8s.meta.v1.ObjectMetaArgs(labels={**labels(name, component), **further}, **more)
 
 
 def empty_dir(name: str, size: str | None = None) -> k8s.core.v1.VolumeArgs:

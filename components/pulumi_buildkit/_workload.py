@@ -109,7 +109,11 @@ class Workload:
         if not self.has_claims:
             return _pod.pod_template(of, self.cache, self.empty_dirs(), metadata)
         volume = self._claimed(self.claim(suffix))
-        return _pod.pod_template(of, self.cache, [volume], metadata, _alone(self.name))
+        if metadata:  # it stands alone
+            return _pod.pod_template(of, self.cache, [volume], metadata)
+        return _pod.pod_template(
+            of, self.cache, [volume], labels=_ALONE, affinity=_alone(self.name)
+        )
 
     def empty_dirs(self) -> list[k8s.core.v1.VolumeArgs]:
         """The cache's volume where it ends with its pod."""
@@ -186,6 +190,11 @@ class Workload:
         )
 
 
+# What the pods have that are kept apart. Those of another mode, or without the claim, are not: in
+# a switch the new ones start before the old ones stop.
+_ALONE = {"buildkit/cache": "claim"}
+
+
 def _alone(name: str) -> k8s.core.v1.AffinityArgs:
     """Keeps a pod of the component *name* waiting while there is another one anywhere.
 
@@ -196,7 +205,9 @@ def _alone(name: str) -> k8s.core.v1.AffinityArgs:
         pod_anti_affinity=k8s.core.v1.PodAntiAffinityArgs(
             required_during_scheduling_ignored_during_execution=[
                 k8s.core.v1.PodAffinityTermArgs(
-                    label_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(name)),
+                    label_selector=k8s.meta.v1.LabelSelectorArgs(
+                        match_labels=selector(name) | _ALONE
+                    ),
                     topology_key="kubernetes.io/os",
                 )
             ]
