@@ -37,6 +37,11 @@ while sleep 1; do
 
     if [ $((at - begun)) -ge "$limit" ]; then
         say "cuts $builds builds and $clients clients: the limit of $limit s is over"
+        # After the first one alone buildkitd would let them run on until it is killed.
+        for _ in 1 2 3; do
+            kill -TERM 1
+            sleep 0.2
+        done
         exit 1
     elif [ $((at - answered)) -ge $deaf ]; then
         say "buildkitd has not answered for $deaf s"
