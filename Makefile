@@ -50,6 +50,10 @@ docs: python ## make the reference pages from the code
 measure: machine python ## record how long these take in docs/measurements.md; COLD=1: from nothing cached
 	@$(PYTHON) -m lab.measure $(if $(COLD),--cold)
 
+.PHONY: soak
+soak: machine python ## show the promises in full, for hours, recorded in docs/promises.md; FILES=…: of these
+	@$(PYTHON) -m lab.soak $(FILES)
+
 .PHONY: machine
 machine:
 	@python3 -m lab.preflight

@@ -88,9 +88,16 @@ def _timed(action: Callable[[], object]) -> float:
     return time.monotonic() - started
 
 
-def _commit() -> str:
+def circumstances() -> dict[str, str]:
+    """What a record says of itself: commit, date and machine."""
     git = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(git, cwd=REPO, capture_output=True, text=True, check=True).stdout.strip()
+    commit = subprocess.run(git, cwd=REPO, capture_output=True, text=True, check=True).stdout
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "commit": commit.strip(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": f"{os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}",
+    }
 
 
 def page(raw: dict[str, Any]) -> str:
@@ -140,11 +147,8 @@ def main() -> None:
         figures = cold() if given.cold else warm()
     steps = figures.pop("steps", known.get("steps", {}))
     figures = {**known["seconds"], **figures}
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     raw = {
-        "commit": _commit(),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}",
+        **circumstances(),
         "seconds": {name: figures[name] for name in TARGETS if name in figures},
         "steps": steps,
     }
