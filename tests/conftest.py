@@ -12,6 +12,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the checked-in manifests and the schema anew, from what the code makes now",
     )
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="show the promises with all their counts and waits, which takes hours",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -50,6 +50,28 @@ def tracked_changes() -> str:
     return subprocess.run(git, cwd=REPO, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the promises are shown with all their counts and waits, which takes hours."""
+    return bool(request.config.getoption("--full"))
+
+
+Record = Callable[[str, object], None]
+Count = Callable[[str, int, int], int]
+
+
+@pytest.fixture
+def count(full: bool, record_property: Record) -> Count:
+    """How often to do something: in full, or what `make test` has time for; both are recorded."""
+
+    def counted(what: str, in_full: int, in_make_test: int) -> int:
+        record_property(what, in_full if full else in_make_test)
+        record_property(f"{what} in make test", in_make_test)
+        return in_full if full else in_make_test
+
+    return counted
+
+
 @dataclass(frozen=True)
 class FirstUp:
     """What the first `make up` of the session did, and the machine before it."""
