@@ -1,0 +1,75 @@
+"""The Envoy processes of a gateway's pods, seen from the node."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pulumi_buildkit import _envoy
+
+from tests.lab.conftest import Installation
+
+FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
+
+
+@dataclass(frozen=True)
+class Envoy:
+    """One gateway pod's Envoy."""
+
+    pid: int
+
+    def memory(self) -> int:
+        """What it has of the machine's memory, in bytes."""
+        return self._kilobytes("VmRSS") * 1024
+
+    def most_memory(self) -> int:
+        """The most that it had since `forget_most_memory`."""
+        return self._kilobytes("VmHWM") * 1024
+
+    def forget_most_memory(self) -> None:
+        """Count from what it has now (proc_pid_clear_refs(5))."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def connections_to_buildkitd(self) -> list[str]:
+        """A line for each, with its timers."""
+        to_buildkitd = ("state", "established", "dport", "=", ":1234")
+        return self._inside("ss", "-Htno", *to_buildkitd).splitlines()
+
+    def statistic(self, name: str) -> int:
+        """The value of one of Envoy's own statistics."""
+        url = f"http://127.0.0.1:{_envoy.ADMIN_PORT}/stats?filter=^{name}$"
+        return int(self._inside(sys.executable, "-c", FETCH, url).split()[-1])
+
+    def _kilobytes(self, field: str) -> int:
+        found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found
+        return int(found[1])
+
+    def _inside(self, *command: str) -> str:
+        enter = ("nsenter", f"--net=/proc/{self.pid}/ns/net", "--")
+        return subprocess.run(
+            [*enter, *command], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+
+
+def envoys(installation: Installation) -> list[Envoy]:
+    """Those of the gateway's pods that are there to stay."""
+    pods = installation.kubectl(
+        *("get", "pods", "--selector=app=buildkit-gateway"),
+        "--output=jsonpath={range .items[*]}{.metadata.uid} {.metadata.deletionTimestamp}\n{end}",
+    )
+    uids = [line.split()[0] for line in pods.splitlines() if len(line.split()) == 1]
+    found = [Envoy(pid) for uid in uids for pid in _processes(uid, "envoy")]
+    assert len(found) == len(uids) > 0, pods
+    return found
+
+
+def _processes(uid: str, name: str) -> Iterator[int]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            of_the_pod = uid in (process / "cgroup").read_text()
+            if of_the_pod and (process / "comm").read_text().strip() == name:
+                yield int(process.name)
