@@ -73,7 +73,10 @@ def bootstrap(
         "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
         "static_resources": {
             "listeners": [
-                _client_listener(_CLIENT_FILTERS[protocol](hold, keepalive)),
+                {
+                    **_client_listener(_CLIENT_FILTERS[protocol](hold, keepalive)),
+                    **_tcp_keepalive(protocol, keepalive),
+                },
                 _health_listener(),
             ],
             "clusters": [_buildkitd(protocol, upstream_host, upstream_port)],
@@ -243,7 +246,7 @@ def _requests(hold: int, keepalive: int) -> dict[str, Any]:
 
 
 def _bytes(hold: int, keepalive: int) -> dict[str, Any]:
-    """TCP: passes on what it gets, once it is connected."""
+    """TCP: passes on what it gets, once it is connected; *keepalive* is its sockets' business."""
     return _extension(
         "envoy.filters.network.tcp_proxy",
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -253,6 +256,30 @@ def _bytes(hold: int, keepalive: int) -> dict[str, Any]:
         max_connect_attempts=_attempts(hold),
         backoff_options={"base_interval": "0.25s", "max_interval": f"{_RETRY_SECONDS}s"},
     )
+
+
+def _tcp_keepalive(protocol: Protocol, seconds: int) -> dict[str, Any]:
+    """Options of a listening socket, which Linux hands on to those of its connections."""
+    if protocol is Protocol.HTTP2 or not seconds:
+        return {}  # HTTP/2 has pings of its own
+    options = {
+        "SO_KEEPALIVE": (1, 9, 1),
+        "TCP_KEEPIDLE": (6, 4, seconds),
+        "TCP_KEEPINTVL": (6, 5, seconds),
+        "TCP_KEEPCNT": (6, 6, 3),
+    }
+    return {
+        "socket_options": [
+            {
+                "description": option,
+                "level": level,
+                "name": name,
+                "int_value": value,
+                "state": "STATE_LISTENING",
+            }
+            for option, (level, name, value) in options.items()
+        ]
+    }
 
 
 _CLIENT_FILTERS = {Protocol.HTTP2: _requests, Protocol.TCP: _bytes}

@@ -139,6 +139,19 @@ def test_clients_are_pinged_oftener_than_load_balancers_forget_them() -> None:
     assert float(keepalive["interval"].removesuffix("s")) < 60
 
 
+def test_tcp_keepalive_takes_the_place_of_pings_where_bytes_are_passed_on() -> None:
+    (clients, *_) = bootstrap(Protocol.TCP)["static_resources"]["listeners"]
+    options = {option["description"]: option["int_value"] for option in clients["socket_options"]}
+    assert options["SO_KEEPALIVE"] == 1
+    assert options["TCP_KEEPIDLE"] == 30
+
+
+@pytest.mark.parametrize(("protocol", "keepalive"), [(Protocol.TCP, 0), (Protocol.HTTP2, 30)])
+def test_a_client_s_socket_has_no_keepalive(protocol: Protocol, keepalive: int) -> None:
+    document = _envoy.bootstrap(protocol, "buildkitd.build.svc", 1234, 600, keepalive)
+    assert "socket_options" not in document["static_resources"]["listeners"][0]
+
+
 @PROTOCOLS
 def test_buildkitd_is_never_pinged(protocol: Protocol) -> None:
     (cluster,) = bootstrap(protocol)["static_resources"]["clusters"]
