@@ -30,18 +30,17 @@ _ALPN = ["h2"]
 # BuildKit's build definitions may have 16 MiB; a held one waits in memory.
 _HELD_REQUEST_BYTES = 32 * 1024 * 1024
 _UNLIMITED = 2**32 - 1
-# Linux' numbers, wherever the program runs.
-_TCP_USER_TIMEOUT = {
-    "description": "TCP_USER_TIMEOUT",
-    "level": 6,
-    "name": 18,
-    "int_value": 90_000,
-    "state": "STATE_PREBIND",
-}
 # Longer than the pauses between a build's last requests.
 _UNUSED = "10s"
+# How long one try lasts, whether connects are refused, dropped, or taken by a frozen buildkitd.
+_TRY_SECONDS = 5.0
 # Envoy waits a random part of this before each retry: half of it on average.
 _RETRY_SECONDS = 1.0
+_BACK_OFF = {"base_interval": "0.25s", "max_interval": f"{_RETRY_SECONDS}s"}
+_CONNECTOR = "connector"
+# What a client says of itself at its end, and waits for: it must not be held.
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/"
+_TRACES_SECONDS = 1
 
 
 class Protocol(str, Enum):
@@ -71,17 +70,78 @@ def bootstrap(
         # Envoy reads no certificate from a file without a name of its own.
         "node": {"id": "gateway", "cluster": "gateway"},
         "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
-        "static_resources": {
-            "listeners": [
-                {
-                    **_client_listener(_CLIENT_FILTERS[protocol](hold, keepalive)),
-                    **_tcp_keepalive(protocol, keepalive),
-                },
-                _health_listener(),
-            ],
-            "clusters": [_buildkitd(protocol, upstream_host, upstream_port)],
-        },
+        "bootstrap_extensions": [
+            _extension(
+                "envoy.bootstrap.internal_listener",
+                "envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+            )
+        ],
+        "static_resources": _PASSES[protocol](
+            upstream_host, _address(upstream_host, upstream_port), hold, keepalive
+        ),
     }
+
+
+def _passes_requests(
+    name: str, address: dict[str, Any], hold: int, keepalive: int
+) -> dict[str, Any]:
+    """HTTP/2, with a connection of its own to buildkitd for each client.
+
+    The connector makes it: to it a connect is done when it succeeds, however often it is refused.
+    So a try ends by its time alone, and a hold has so and so many of them.
+    """
+    tries, seconds = _tries(hold)
+    connector = {"envoy_internal_address": {"server_listener_name": _CONNECTOR}}
+    return {
+        "listeners": [
+            _client_listener(_requests(hold, tries, keepalive)),
+            _connector_listener(),
+            _health_listener(),
+        ],
+        "clusters": [
+            {
+                **_cluster("buildkitd", "STATIC", connector, seconds),
+                **_UPSTREAM_REQUESTS,
+                "transport_socket": _upstream_tls(name),
+            },
+            {**_cluster("address", "STRICT_DNS", address, _TRY_SECONDS), **_UPSTREAM_BYTES},
+        ],
+    }
+
+
+def _passes_bytes(name: str, address: dict[str, Any], hold: int, keepalive: int) -> dict[str, Any]:
+    """TCP, as long as it takes to connect; the clients give up before *hold* is over."""
+    return {
+        "listeners": [
+            {
+                **_client_listener(_bytes("buildkit", "buildkitd", _attempts(hold))),
+                **_tcp_keepalive(keepalive),
+            },
+            _health_listener(),
+        ],
+        "clusters": [
+            {
+                **_cluster("buildkitd", "STRICT_DNS", address, _TRY_SECONDS),
+                **_UPSTREAM_BYTES,
+                "transport_socket": _upstream_tls(name),
+            }
+        ],
+    }
+
+
+_PASSES = {Protocol.HTTP2: _passes_requests, Protocol.TCP: _passes_bytes}
+
+
+def _tries(hold: int) -> tuple[int, float]:
+    """Of how many tries a hold consists, and how long each of them lasts."""
+    pause = _RETRY_SECONDS / 2
+    tries = max(1, round((hold + pause) / (_TRY_SECONDS + pause)))
+    return tries, round((max(hold, 1) + pause) / tries - pause, 3)
+
+
+def _attempts(hold: int) -> int:
+    """How often a connect is tried that is refused at once."""
+    return max(1, round(hold / (_RETRY_SECONDS / 2)))
 
 
 def secret_documents(clients: list[str], upstream_host: str) -> dict[str, dict[str, Any]]:
@@ -208,24 +268,28 @@ def _http(
     )
 
 
-def _requests(hold: int, keepalive: int) -> dict[str, Any]:
-    """HTTP/2: answers at once, and retries the connection behind it for *hold* seconds."""
-    route = {
+def _requests(hold: int, tries: int, keepalive: int) -> dict[str, Any]:
+    """HTTP/2: answers at once, and tries to connect behind it."""
+    traces = {
+        "match": {"prefix": TRACES},
+        "route": {"cluster": "buildkitd", "timeout": f"{_TRACES_SECONDS}s"},
+    }
+    builds = {
         "match": {"prefix": "/"},
         "route": {
             "cluster": "buildkitd",
             "timeout": "0s",
             "retry_policy": {
                 "retry_on": "connect-failure,refused-stream,reset-before-request",
-                "num_retries": _attempts(hold),
-                "retry_back_off": {"base_interval": "0.25s", "max_interval": f"{_RETRY_SECONDS}s"},
+                "num_retries": tries - 1,
+                "retry_back_off": _BACK_OFF,
             },
         },
     }
     virtual_host = {
         "name": "buildkitd",
         "domains": ["*"],
-        "routes": [route],
+        "routes": [traces, builds],
         "request_body_buffer_limit": _HELD_REQUEST_BYTES,
     }
     return _http(
@@ -236,6 +300,7 @@ def _requests(hold: int, keepalive: int) -> dict[str, Any]:
         # A build may be silent for hours.
         stream_idle_timeout="0s",
         request_timeout="0s",
+        local_reply_config={"mappers": [_said_when_over(hold)]},
         # Keeps load balancers' idle timers away, and finds clients that are gone.
         http2_protocol_options=(
             {"connection_keepalive": {"interval": f"{keepalive}s", "timeout": "10s"}}
@@ -245,71 +310,105 @@ def _requests(hold: int, keepalive: int) -> dict[str, Any]:
     )
 
 
-def _bytes(hold: int, keepalive: int) -> dict[str, Any]:
-    """TCP: passes on what it gets, once it is connected; *keepalive* is its sockets' business."""
+def _said_when_over(hold: int) -> dict[str, Any]:
+    """What a build is told when its hold is over: what it means, and Envoy's own words."""
+    words = f"no buildkitd was ready (gateway.hold: {hold} s): %LOCAL_REPLY_BODY%"
+    return {
+        "filter": {"response_flag_filter": {"flags": ["UF", "URX"]}},
+        "body_format_override": {"text_format_source": {"inline_string": words}},
+    }
+
+
+def _connector_listener() -> dict[str, Any]:
+    """Connects to buildkitd for as long as whoever asked for it waits."""
+    connect = _bytes(
+        _CONNECTOR,
+        "address",
+        _UNLIMITED,
+        # More than a client's first TLS message. Without it Envoy reads nothing before it is
+        # connected, and does not notice that nobody waits any more.
+        max_early_data_bytes=65536,
+    )
+    return {
+        "name": _CONNECTOR,
+        "internal_listener": {},
+        "filter_chains": [{"filters": [connect]}],
+    }
+
+
+def _bytes(name: str, cluster: str, attempts: int, **fields: Any) -> dict[str, Any]:
+    """Passes on what it gets, once it is connected."""
     return _extension(
         "envoy.filters.network.tcp_proxy",
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-        stat_prefix="buildkit",
-        cluster="buildkitd",
+        stat_prefix=name,
+        cluster=cluster,
         idle_timeout="0s",
-        max_connect_attempts=_attempts(hold),
-        backoff_options={"base_interval": "0.25s", "max_interval": f"{_RETRY_SECONDS}s"},
+        max_connect_attempts=attempts,
+        backoff_options=_BACK_OFF,
+        **fields,
     )
 
 
-def _tcp_keepalive(protocol: Protocol, seconds: int) -> dict[str, Any]:
+def _tcp_keepalive(seconds: int) -> dict[str, Any]:
     """Options of a listening socket, which Linux hands on to those of its connections."""
-    if protocol is Protocol.HTTP2 or not seconds:
-        return {}  # HTTP/2 has pings of its own
+    if not seconds:
+        return {}
     options = {
-        "SO_KEEPALIVE": (1, 9, 1),
-        "TCP_KEEPIDLE": (6, 4, seconds),
-        "TCP_KEEPINTVL": (6, 5, seconds),
-        "TCP_KEEPCNT": (6, 6, 3),
+        "SO_KEEPALIVE": 1,
+        "TCP_KEEPIDLE": seconds,
+        "TCP_KEEPINTVL": seconds,
+        "TCP_KEEPCNT": 3,
     }
+    return _socket_options("STATE_LISTENING", options)
+
+
+def _socket_options(state: str, values: dict[str, int]) -> dict[str, Any]:
     return {
         "socket_options": [
             {
                 "description": option,
-                "level": level,
-                "name": name,
+                "level": _LINUX[option][0],
+                "name": _LINUX[option][1],
                 "int_value": value,
-                "state": "STATE_LISTENING",
+                "state": state,
             }
-            for option, (level, name, value) in options.items()
+            for option, value in values.items()
         ]
     }
 
 
-_CLIENT_FILTERS = {Protocol.HTTP2: _requests, Protocol.TCP: _bytes}
+# Levels and names, wherever the program runs.
+_LINUX = {
+    "SO_KEEPALIVE": (1, 9),
+    "TCP_KEEPIDLE": (6, 4),
+    "TCP_KEEPINTVL": (6, 5),
+    "TCP_KEEPCNT": (6, 6),
+    "TCP_USER_TIMEOUT": (6, 18),
+}
 
 
-def _attempts(hold: int) -> int:
-    return max(1, round(hold / (_RETRY_SECONDS / 2)))
-
-
-def _buildkitd(protocol: Protocol, host: str, port: int) -> dict[str, Any]:
-    """The Service in front of buildkitd.
-
-    Its ClusterIP is there while no pod is: a headless one would be no host at all, and no host is
-    refused at once instead of being held.
-    """
-    upstream_tls = _extension(
+def _upstream_tls(name: str) -> dict[str, Any]:
+    return _extension(
         "envoy.transport_sockets.tls",
         f"{_TLS}.UpstreamTlsContext",
-        sni=host,
+        sni=name,
         common_tls_context=_tls("gateway", "buildkitd"),
     )
+
+
+def _cluster(
+    name: str, discovery: str, address: dict[str, Any], connect_timeout: float
+) -> dict[str, Any]:
+    """One address. buildkitd's is its Service's ClusterIP, which is there while no pod is."""
     return {
-        "name": "buildkitd",
-        "type": "STRICT_DNS",
-        "connect_timeout": "5s",
+        "name": name,
+        "type": discovery,
+        "connect_timeout": f"{connect_timeout}s",
         "load_assignment": {
-            "cluster_name": "buildkitd",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, port)}}]}],
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
-        "transport_socket": upstream_tls,
         # Envoy's defaults are 1,024, and 3 retries: what is over them fails at once.
         "circuit_breakers": {
             "thresholds": [
@@ -321,29 +420,27 @@ def _buildkitd(protocol: Protocol, host: str, port: int) -> dict[str, Any]:
                 }
             ]
         },
-        # No HTTP/2 pings here: buildkitd closes on one oftener than every five minutes.
-        "upstream_connection_options": {
-            "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 20, "keepalive_probes": 3}
-        },
-        # What was sent and is not taken, by a node that is gone, ends as keepalive does.
-        "upstream_bind_config": {"socket_options": [_TCP_USER_TIMEOUT]},
-        **_UPSTREAM_OPTIONS[protocol],
     }
 
 
-_UPSTREAM_OPTIONS: dict[Protocol, dict[str, Any]] = {
-    Protocol.HTTP2: {
-        # A build is many requests of one connection, and all must reach the same buildkitd.
-        "connection_pool_per_downstream_connection": True,
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                **_typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
-                "explicit_http_config": {"http2_protocol_options": {}},
-                # A connection without a request is nobody's: Envoy keeps it when its client has
-                # gone, and buildkitd's drain would take it for a client.
-                "common_http_protocol_options": {"idle_timeout": _UNUSED},
-            }
-        },
+_UPSTREAM_BYTES: dict[str, Any] = {
+    # No HTTP/2 pings: buildkitd closes on one oftener than every five minutes.
+    "upstream_connection_options": {
+        "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 20, "keepalive_probes": 3}
     },
-    Protocol.TCP: {},
+    # What was sent and is not taken, by a node that is gone, ends as keepalive does.
+    "upstream_bind_config": _socket_options("STATE_PREBIND", {"TCP_USER_TIMEOUT": 90_000}),
+}
+_UPSTREAM_REQUESTS: dict[str, Any] = {
+    # A build is many requests of one connection, and all must reach the same buildkitd.
+    "connection_pool_per_downstream_connection": True,
+    "typed_extension_protocol_options": {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            **_typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
+            "explicit_http_config": {"http2_protocol_options": {}},
+            # A connection without a request is nobody's: Envoy keeps it when its client has
+            # gone, and buildkitd's drain would take it for a client.
+            "common_http_protocol_options": {"idle_timeout": _UNUSED},
+        }
+    },
 }

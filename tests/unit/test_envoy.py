@@ -119,14 +119,26 @@ def test_a_certificate_is_demanded_of_clients_whatever_their_list_says(protocol:
     assert typed(bootstrap(protocol), "DownstreamTlsContext")["require_client_certificate"] is True
 
 
+def builds_route() -> Json:
+    """What happens to all requests but those with the clients' traces."""
+    (host,) = requests_filter()["route_config"]["virtual_hosts"]
+    (route,) = (route for route in host["routes"] if route["match"] == {"prefix": "/"})
+    return route["route"]
+
+
+def clusters(protocol: Protocol, hold: int = 600) -> dict[str, Json]:
+    """All of them by their names."""
+    resources = bootstrap(protocol, hold)["static_resources"]
+    return {cluster["name"]: cluster for cluster in resources["clusters"]}
+
+
 @pytest.mark.parametrize("timeout", ["stream_idle_timeout", "request_timeout"])
 def test_a_silent_request_is_never_ended(timeout: str) -> None:
     assert requests_filter()[timeout] == "0s"
 
 
 def test_a_long_request_is_never_ended() -> None:
-    (host,) = requests_filter()["route_config"]["virtual_hosts"]
-    assert [route["route"]["timeout"] for route in host["routes"]] == ["0s"]
+    assert builds_route()["timeout"] == "0s"
 
 
 def test_a_silent_tcp_connection_is_never_ended() -> None:
@@ -154,14 +166,12 @@ def test_a_client_s_socket_has_no_keepalive(protocol: Protocol, keepalive: int) 
 
 @PROTOCOLS
 def test_buildkitd_is_never_pinged(protocol: Protocol) -> None:
-    (cluster,) = bootstrap(protocol)["static_resources"]["clusters"]
-    assert "connection_keepalive" not in json.dumps(cluster)
+    assert "connection_keepalive" not in json.dumps(clusters(protocol))
 
 
 @PROTOCOLS
 def test_a_freeze_of_a_minute_does_not_cut_buildkitd_off(protocol: Protocol) -> None:
-    (cluster,) = bootstrap(protocol)["static_resources"]["clusters"]
-    keepalive = cluster["upstream_connection_options"]["tcp_keepalive"]
+    (keepalive,) = (o["tcp_keepalive"] for o in objects(clusters(protocol)) if "tcp_keepalive" in o)
     probing = keepalive["keepalive_interval"] * keepalive["keepalive_probes"]
     assert keepalive["keepalive_time"] + probing > 60
 
@@ -172,17 +182,27 @@ def test_only_the_pod_itself_reaches_the_admin_interface(protocol: Protocol) -> 
     assert address == {"address": "127.0.0.1", "port_value": _envoy.ADMIN_PORT}
 
 
-def test_a_hold_is_retried_for_as_long_as_it_lasts() -> None:
-    policy = requests_filter()["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
-    backoff = policy["retry_policy"]["retry_back_off"]["max_interval"]
-    # Envoy waits a random part of the back-off: half of it on average.
-    assert policy["retry_policy"]["num_retries"] * float(backoff.removesuffix("s")) / 2 == 600
+@pytest.mark.parametrize("hold", [1, 5, 10, 60, 600, 1920, 86_400])
+def test_a_hold_is_as_many_tries_as_fill_it(hold: int) -> None:
+    (route,) = (
+        o["retry_policy"] for o in objects(bootstrap(Protocol.HTTP2, hold)) if "retry_policy" in o
+    )
+    retries = route["num_retries"]
+    # Envoy waits a random part of the back-off before each retry: half of it on average.
+    pause = seconds(route["retry_back_off"]["max_interval"]) / 2
+    each = seconds(clusters(Protocol.HTTP2, hold)["buildkitd"]["connect_timeout"])
+    assert retries * pause + (retries + 1) * each == pytest.approx(hold, rel=0.01)
+    assert each <= 10  # one that a frozen buildkitd took must not be the last
+
+
+def seconds(duration: str) -> float:
+    return float(duration.removesuffix("s"))
 
 
 @PROTOCOLS
 def test_no_number_of_builds_is_too_many_for_the_gateway(protocol: Protocol) -> None:
-    (cluster,) = bootstrap(protocol)["static_resources"]["clusters"]
-    (thresholds,) = cluster["circuit_breakers"]["thresholds"]
-    assert thresholds == dict.fromkeys(
-        ("max_connections", "max_pending_requests", "max_requests", "max_retries"), 2**32 - 1
-    )
+    for cluster in clusters(protocol).values():
+        (thresholds,) = cluster["circuit_breakers"]["thresholds"]
+        assert thresholds == dict.fromkeys(
+            ("max_connections", "max_pending_requests", "max_requests", "max_retries"), 2**32 - 1
+        )

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import subprocess
@@ -49,6 +50,7 @@ class Gateway:
 
     root: Path
     port: int
+    admin_port: int
     upstream_port: int
     edge: Authority
     internal: Authority
@@ -63,12 +65,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def on_this_machine(protocol: Protocol, ports: list[int], upstream: int) -> dict:
+def on_this_machine(protocol: Protocol, ports: list[int], upstream: int, hold: int) -> dict:
     """The bootstrap with other ports, so that tests can run side by side."""
-    document = _envoy.bootstrap(protocol, UPSTREAM, upstream, hold=600, keepalive=30)
-    resources = document["static_resources"]
-    listeners = [listener["address"] for listener in resources["listeners"]]
-    for address, port in zip([*listeners, document["admin"]["address"]], ports, strict=True):
+    document = _envoy.bootstrap(protocol, UPSTREAM, upstream, hold, keepalive=30)
+    listeners = document["static_resources"]["listeners"]
+    listening = [listener["address"] for listener in listeners if "address" in listener]
+    for address, port in zip([*listening, document["admin"]["address"]], ports, strict=True):
         address["socket_address"] |= {"address": "127.0.0.1", "port_value": port}
     return document
 
@@ -102,13 +104,19 @@ def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
 @pytest.fixture
 def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
     """A gateway that lets the client `dev` in, with no buildkitd behind it yet."""
+    with running(tmp_path, request.param, hold=600) as gateway:
+        yield gateway
+
+
+@contextlib.contextmanager
+def running(root: Path, protocol: Protocol, hold: int) -> Iterator[Gateway]:
     edge, internal = Authority("edge"), Authority("internal")
     ports = [free_port() for _ in range(4)]
-    write_certificates(tmp_path, edge, internal)
-    write_clients(tmp_path, ["dev"])
-    config = write_bootstrap(tmp_path, on_this_machine(request.param, ports[:3], ports[3]))
-    with envoy(tmp_path, config, health_port=ports[1]):
-        yield Gateway(tmp_path, ports[0], ports[3], edge, internal)
+    write_certificates(root, edge, internal)
+    write_clients(root, ["dev"])
+    config = write_bootstrap(root, on_this_machine(protocol, ports[:3], ports[3], hold))
+    with envoy(root, config, health_port=ports[1]):
+        yield Gateway(root, ports[0], ports[2], ports[3], edge, internal)
 
 
 @pytest.fixture
@@ -357,3 +365,66 @@ def test_an_impostor_of_buildkitd_gets_no_build(gateway: Gateway) -> None:
         pytest.raises((grpc.FutureTimeoutError, grpc.RpcError)),
     ):
         solve(channel).result(timeout=2)
+
+
+@contextlib.contextmanager
+def frozen(port: int) -> Iterator[None]:
+    """Takes connections, and does nothing with them."""
+    with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True):
+        yield
+
+
+@contextlib.contextmanager
+def lost(port: int) -> Iterator[None]:
+    """Connects get no answer: nobody takes the one that fills the queue."""
+    with (
+        socket.create_server(("::", port), family=socket.AF_INET6, backlog=0, dualstack_ipv6=True),
+        socket.create_connection(("localhost", port)),
+    ):
+        yield
+
+
+NOT_READY = {"refused": lambda port: contextlib.nullcontext(), "frozen": frozen, "lost": lost}
+HOLD = 6
+
+
+@pytest.mark.parametrize("connects", NOT_READY)
+def test_a_hold_is_as_long_as_it_should_be_however_connects_fail(
+    tmp_path: Path, connects: str
+) -> None:
+    with running(tmp_path, Protocol.HTTP2, HOLD) as gateway, client(gateway) as channel:
+        with NOT_READY[connects](gateway.upstream_port):
+            started = time.monotonic()
+            error = solve(channel).exception()
+        assert time.monotonic() - started == pytest.approx(HOLD, rel=0.1)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert error.details().startswith(f"no buildkitd was ready (gateway.hold: {HOLD} s)")
+
+
+@HTTP2
+@pytest.mark.parametrize("connects", NOT_READY)
+def test_nothing_is_left_of_a_client_that_goes(gateway: Gateway, connects: str) -> None:
+    with NOT_READY[connects](gateway.upstream_port):
+        with client(gateway) as channel:
+            answer = solve(channel)
+            until(lambda: bool(active(gateway)), what=lambda: "it is not held")
+            answer.cancel()
+        until(lambda: not active(gateway), what=lambda: str(active(gateway)))
+
+
+def active(gateway: Gateway) -> dict[str, int]:
+    """Connections and requests, the admin interface's own aside."""
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.admin_port, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", "/stats?filter=^(http.buildkit|cluster|listener.envoy)")
+        lines = connection.getresponse().read().decode().splitlines()
+    gauges = dict(line.split(": ") for line in lines if re.search(r"(cx|rq|pending)_active:", line))
+    return {name: int(value) for name, value in gauges.items() if int(value)}
+
+
+@HTTP2
+def test_a_client_s_traces_are_not_held(gateway: Gateway) -> None:
+    with client(gateway) as channel:
+        export = channel.unary_unary(f"{_envoy.TRACES}Export").future(b"", timeout=20)
+        with pytest.raises(grpc.RpcError):
+            export.result(timeout=2)
