@@ -1,0 +1,111 @@
+"""Builds at terminals of their own, by either client, while something happens to BuildKit."""
+
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab import client
+from tests.lab.conftest import Installation
+from tests.lab.terminal import Terminal
+
+BUILDCTL = "buildctl"
+WAITING_BUILDCTL = "buildctl --wait"
+BUILDX = "docker buildx"
+CLIENTS = (BUILDCTL, BUILDX)
+PATIENCE = 60  # seconds that a build may take when nothing holds it up
+
+
+class Build(Terminal):
+    """A build that runs; its result comes back as files."""
+
+    def __init__(
+        self, installation: Installation, directory: Path, command: Callable[[Path], list[str]]
+    ) -> None:
+        """Submit what the *directory* describes, by the *command* that puts files into another."""
+        self._files = directory / "out"
+        super().__init__(command(self._files), installation.directory, installation.environment)
+        self.submitted = time.monotonic()
+
+    def goes_on(self, until: float) -> bool:
+        """Read what it says until that moment; whether it is still there."""
+        while self._read(until - time.monotonic()):
+            pass
+        return time.monotonic() >= until
+
+    def fails(self, reason: str, within: float = PATIENCE) -> float:
+        """Wait for a bad end, of which the client says the *reason*; the seconds that it took."""
+        assert self.end(within) != 0, self.last
+        assert re.search(reason, self.said), self.last
+        return time.monotonic() - self.submitted
+
+    def result(self, file: str, within: float = PATIENCE) -> bytes:
+        """Wait for a good end, and read a file of what was built."""
+        assert self.end(within) == 0, self.last
+        return (self._files / file).read_bytes()
+
+
+def build(installation: Installation, by: str, dockerfile: str) -> Build:
+    """Build a Dockerfile *by* one of the clients."""
+    directory = Path(tempfile.mkdtemp(dir=installation.directory))
+    (directory / "Dockerfile").write_text(dockerfile)
+    if by == BUILDX:
+        command = [*_buildx_build(installation), str(directory)]
+    else:
+        command = [
+            *_buildctl_build(installation, *by.split()[1:]),
+            *("--frontend=dockerfile.v0", f"--local=context={directory}"),
+            f"--local=dockerfile={directory}",
+        ]
+    return Build(installation, directory, lambda out: [*command, f"--output=type=local,dest={out}"])
+
+
+def build_definition(installation: Installation, definition: bytes) -> Build:
+    """Build a definition, of which buildctl reads any size."""
+    directory = Path(tempfile.mkdtemp(dir=installation.directory))
+    (directory / "definition").write_bytes(definition)
+    buildctl = _buildctl_build(installation)
+    return Build(
+        installation,
+        directory,
+        lambda out: [
+            *("sh", "-c", f'exec "$@" < {directory / "definition"}', "sh"),
+            *(*buildctl, f"--output=type=local,dest={out}"),
+        ],
+    )
+
+
+def _buildctl_build(installation: Installation, *options: str) -> list[str]:
+    certificates = installation.directory / "certs"
+    buildctl = client.buildctl(installation.outputs["endpoint"], certificates)
+    return [*buildctl, *options, "build", "--progress=plain"]
+
+
+def _buildx_build(installation: Installation) -> list[str]:
+    if not (installation.directory / "buildx" / "instances" / "buildkit").exists():
+        create = installation.outputs["buildx_command"].replace("docker buildx", "docker-buildx")
+        assert installation.run("sh", "-c", create).returncode == 0
+    return ["docker-buildx", "build", "--builder=buildkit", "--progress=plain"]
+
+
+def greets(greeting: str) -> str:
+    """A Dockerfile that needs neither a base image nor time."""
+    return f"FROM scratch\nCOPY <<EOF /greeting\n{greeting}\nEOF\n"
+
+
+def takes(seconds: int) -> str:
+    """A Dockerfile with a step of so many seconds, never taken from a cache."""
+    return step(f"echo begun && sleep {seconds} && echo {time.time_ns()} > /greeting")
+
+
+def step(command: str) -> str:
+    """A Dockerfile with a step that makes /greeting, which is all that comes back."""
+    return (
+        f"FROM debian:bookworm-slim AS steps\nRUN {command}\n"
+        "FROM scratch\nCOPY --from=steps /greeting /\n"
+    )
+
+
+BEGUN = r"(?m)^#\d+ [\d.]+ begun"
+"""What a build says when a step that `takes` time runs."""

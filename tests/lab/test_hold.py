@@ -1,0 +1,163 @@
+"""A build that is submitted while no buildkitd is ready waits, as long as `gateway.hold` says."""
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+
+import pytest
+
+from lab import LabError
+from lab.node import until
+from tests.lab.building import BUILDCTL, BUILDX, CLIENTS, Build, build, build_definition, greets
+from tests.lab.conftest import Configured, Installation, configuring
+from tests.lab.containers import processes
+from tests.lab.gateways import active
+
+MIB = 1 << 20
+Record = Callable[[str, object], None]
+Unreachable = Callable[[Installation], AbstractContextManager[None]]
+
+
+@contextmanager
+def no_buildkitd(installation: Installation) -> Iterator[None]:
+    """There is none while this lasts, and connects are refused."""
+    pods = ("pods", "--selector=app=buildkitd")
+    installation.kubectl("scale", "deployment/buildkitd", "--replicas=0")
+    going = "--for=jsonpath={.metadata.deletionTimestamp}"
+    installation.kubectl("wait", *pods, going, "--timeout=60s")
+    # Its drain takes its time, and is another test's.
+    for pid in processes(installation, *pods):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    installation.kubectl("wait", *pods, "--for=delete", "--timeout=60s")
+    try:
+        yield
+    finally:
+        installation.kubectl("scale", "deployment/buildkitd", "--replicas=1")
+        installation.kubectl("rollout", "status", "deployment/buildkitd", "--timeout=60s")
+
+
+@contextmanager
+def nothing_answers(installation: Installation) -> Iterator[None]:
+    """Packets to buildkitd's Service are lost while this lasts."""
+    address = installation.kubectl(
+        "get", "service/buildkitd", "--output=jsonpath={.spec.clusterIP}"
+    )
+    rule = ("PREROUTING", "--destination", address, "--jump", "DROP")
+
+    def iptables(verb: str) -> None:
+        command = installation.lab.node.inside("iptables", "--table=raw", verb, *rule)
+        assert installation.run(*command).returncode == 0
+
+    iptables("--insert")
+    try:
+        yield
+    finally:
+        iptables("--delete")
+
+
+def definition(size: int) -> bytes:
+    """An LLB definition of one file of so many bytes, /large, which it carries within it."""
+    nothing = (1 << 64) - 1  # -1
+    large = field(1, b"/large") + field(2, 0o644) + field(3, bytes(size)) + field(5, nothing)
+    action = field(1, nothing) + field(2, nothing) + field(4 + 1, large)
+    operation = field(4, field(2, action))
+    digest = f"sha256:{hashlib.sha256(operation).hexdigest()}".encode()
+    return field(1, operation) + field(1, field(1, field(1, digest)))
+
+
+def field(number: int, value: int | bytes) -> bytes:
+    """A field of a protobuf message."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def varint(value: int) -> bytes:
+    more, septet = divmod(value, 128)
+    return bytes([septet | 128]) + varint(more) if more else bytes([septet])
+
+
+@pytest.fixture(scope="module")
+def changed(
+    installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Configured]:
+    """The dev stack, which goes from one configuration to the next."""
+    yield from configuring(installation.lab, tmp_path_factory.mktemp("hold"))
+
+
+def submitted(stack: ExitStack, installation: Installation) -> dict[str, Build]:
+    """A build by each client."""
+    return {by: stack.enter_context(build(installation, by, greets("held"))) for by in CLIENTS}
+
+
+def assert_held(installation: Installation, seconds: float) -> None:
+    """Builds that are submitted before there is a buildkitd wait for it and succeed."""
+    with ExitStack() as stack:
+        with no_buildkitd(installation):
+            builds = submitted(stack, installation).values()
+            over = time.monotonic() + seconds
+            assert all(one.goes_on(over) for one in builds)
+        assert all(one.result("greeting") == b"held\n" for one in builds)
+
+
+def test_builds_wait_and_succeed(installation: Installation, full: bool) -> None:
+    for seconds in (5, 60, 590) if full else (5,):
+        assert_held(installation, seconds)
+
+
+def test_a_build_with_a_definition_of_8_mib_waits_and_succeeds(installation: Installation) -> None:
+    with ExitStack() as stack:
+        with no_buildkitd(installation):
+            large = stack.enter_context(build_definition(installation, definition(8 * MIB)))
+            assert large.goes_on(time.monotonic() + 5)
+        assert large.result("large") == bytes(8 * MIB)
+
+
+@pytest.mark.parametrize("by", CLIENTS)
+def test_ctrl_c_ends_a_held_build_at_once_and_nothing_is_left(
+    installation: Installation, by: str
+) -> None:
+    with no_buildkitd(installation), build(installation, by, greets("never")) as held:
+        assert held.goes_on(time.monotonic() + 2)
+        assert active(installation)
+        held.interrupt()
+        held.fails("[Cc]anceled", within=2)
+        until(lambda: not active(installation), 5, lambda: LabError(str(active(installation))))
+
+
+# Only buildctl lets Envoy's reason through. docker buildx swallows it, and asks for 20 s more
+# whether the server is there.
+PATIENCE = {BUILDCTL: 0, BUILDX: 20}
+REASON = {BUILDCTL: "no buildkitd was ready", BUILDX: "context deadline exceeded"}
+
+
+@pytest.mark.parametrize("unreachable", [no_buildkitd, nothing_answers])
+def test_past_the_hold_builds_fail(
+    changed: Configured, full: bool, record_property: Record, unreachable: Unreachable
+) -> None:
+    hold = 600 if full else 6
+    installation = changed({"buildkit:gateway": {"hold": hold}})
+    with ExitStack() as stack:
+        stack.enter_context(unreachable(installation))
+        for by, one in submitted(stack, installation).items():
+            seconds = one.fails(REASON[by], hold + PATIENCE[by] + 60)
+            record_property(f"seconds until {by} fails", round(seconds, 1))
+            # They take a second to begin, and one to send traces that nobody takes.
+            assert 0.9 * hold < seconds - PATIENCE[by] < 1.1 * hold + 2
+
+
+def test_over_tcp_builds_wait_as_long_as_their_clients(
+    changed: Configured, full: bool, record_property: Record
+) -> None:
+    installation = changed({"buildkit:gateway": {"protocol": "tcp"}})
+    assert_held(installation, 5)
+    if full:
+        with ExitStack() as stack:
+            stack.enter_context(no_buildkitd(installation))
+            for by, one in submitted(stack, installation).items():
+                seconds = one.fails("server preface|context deadline exceeded", 60)
+                record_property(f"seconds until {by} fails", round(seconds, 1))
