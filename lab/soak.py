@@ -62,12 +62,15 @@ def results(report: str) -> dict[str, dict[str, Any]]:
 
 def page(raw: dict[str, dict[str, Any]]) -> str:
     """The results as a page."""
+    machines = sorted({result["machine"] for result in raw.values()})
     return "\n".join(
         [
             "# Promises",
             "",
             "What the tests show, in full by `make soak` and in minutes by `make test`; the raw",
             "results are in [promises.json](promises.json).",
+            "",
+            f"The full counts were shown on: {'; '.join(machines)}.",
             "",
             "| | in full | in `make test` | result | commit |",
             "|---|---|---|---|---|",
