@@ -60,12 +60,6 @@ def tracked_changes() -> str:
     return subprocess.run(git, cwd=REPO, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.fixture(scope="session")
-def full(request: pytest.FixtureRequest) -> bool:
-    """Whether the promises are shown with all their counts and waits, which takes hours."""
-    return bool(request.config.getoption("--full"))
-
-
 Record = Callable[[str, object], None]
 Count = Callable[[str, int, int], int]
 
