@@ -1,6 +1,7 @@
 """Envoy with mTLS in front of buildkitd."""
 
 import json
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NotRequired, TypedDict
 
@@ -20,6 +21,8 @@ ENVOY_IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
 
 # The user `envoy` of the official image.
 _USER = 101
+# Seconds in which the nodes learn of a pod that is ready: then clients reach it.
+_SEEN = 2
 
 
 class ServiceType(str, Enum):
@@ -158,6 +161,7 @@ class Gateway(pulumi.ComponentResource):
                 replicas=int(self._args.get("replicas", 2)),
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self._name)),
                 strategy=SURGE,
+                min_ready_seconds=_SEEN,
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
                         labels=labels(self._name, "gateway"), annotations=_drain.UNDISTURBED
@@ -209,11 +213,15 @@ class Gateway(pulumi.ComponentResource):
     def _service(self) -> k8s.core.v1.Service:
         args = self._args
         node_port = args.get("node_port")
+        exposed = _exposed(args)
+        # The provider lets endpoints settle for ten seconds; the Deployment has waited for them.
+        # What a load balancer is to be dialled at is known only when it is there.
+        waits = exposed is ServiceType.LOAD_BALANCER
         return k8s.core.v1.Service(
             self._name,
-            metadata=self._metadata(self._name),
+            metadata=self._metadata(self._name, {} if waits else {"pulumi.com/skipAwait": "true"}),
             spec=k8s.core.v1.ServiceSpecArgs(
-                type=ServiceType(args.get("service_type", ServiceType.CLUSTER_IP)).value,
+                type=exposed.value,
                 selector=selector(self._name),
                 ports=[
                     k8s.core.v1.ServicePortArgs(
@@ -231,14 +239,16 @@ class Gateway(pulumi.ComponentResource):
         host = pulumi.Output.from_input(
             args.get("host", service_host(self._name, args["namespace"]))
         ).apply(lambda host: f"[{host}]" if ":" in host else host)
-        exposed = ServiceType(args.get("service_type", ServiceType.CLUSTER_IP))
+        exposed = _exposed(args)
         port = service.spec.ports[0].apply(
             lambda port: port.node_port if exposed is ServiceType.NODE_PORT else port.port
         )
         return pulumi.Output.format("{0}:{1}", host, port)
 
-    def _metadata(self, name: str | None) -> k8s.meta.v1.ObjectMetaArgs:
-        return metadata(name, self._args["namespace"], labels(self._name, "gateway"))
+    def _metadata(
+        self, name: str | None, annotations: Mapping[str, str] | None = None
+    ) -> k8s.meta.v1.ObjectMetaArgs:
+        return metadata(name, self._args["namespace"], labels(self._name, "gateway"), annotations)
 
 
 def _json(document: dict[str, Any]) -> str:
@@ -247,6 +257,10 @@ def _json(document: dict[str, Any]) -> str:
 
 def _protocol(args: GatewayArgs) -> Protocol:
     return Protocol(args.get("protocol", Protocol.HTTP2))
+
+
+def _exposed(args: GatewayArgs) -> ServiceType:
+    return ServiceType(args.get("service_type", ServiceType.CLUSTER_IP))
 
 
 def _drain_timeout(args: GatewayArgs) -> int:

@@ -63,6 +63,19 @@ def test_the_service_is_of_the_given_type(service: ServiceType) -> None:
     assert make(service_type=service).one("Service").inputs["spec"]["type"] == service.value
 
 
+@pytest.mark.parametrize("service", ServiceType)
+def test_an_update_waits_for_the_service_only_where_the_cloud_gives_it_an_address(
+    service: ServiceType,
+) -> None:
+    annotations = make(service_type=service).one("Service").inputs["metadata"]["annotations"]
+    waits = "pulumi.com/skipAwait" not in annotations
+    assert waits == (service is ServiceType.LOAD_BALANCER)
+
+
+def test_a_pod_counts_when_clients_have_had_the_time_to_find_it() -> None:
+    assert make().one("Deployment").inputs["spec"]["minReadySeconds"] > 0
+
+
 def test_it_has_two_pods_and_holds_for_ten_minutes_by_default() -> None:
     made = make()
     assert made.one("Deployment").inputs["spec"]["replicas"] == 2
