@@ -54,6 +54,10 @@ measure: machine python ## record how long these take in docs/measurements.md; C
 soak: machine python ## show the promises in full, for hours, recorded in docs/promises.md; FILES=…: of these
 	@$(PYTHON) -m lab.soak $(FILES)
 
+.PHONY: bench
+bench: machine python ## time it beside BuildKit's manifests and buildx's driver, an hour; QUICK=1: one round
+	@$(PYTHON) -m bench $(if $(QUICK),--quick)
+
 .PHONY: machine
 machine:
 	@python3 -m lab.preflight

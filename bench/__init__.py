@@ -1,0 +1,1 @@
+"""Side by side on one node: this program, BuildKit's own manifests, docker buildx's driver."""

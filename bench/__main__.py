@@ -1,0 +1,85 @@
+"""Measure this program beside what else there is: docs/benchmarks.md, .json and .svg.
+
+`python -m bench --quick` does one round of everything, with short waits, and shows the page only.
+`python -m bench --page` makes the page and the picture anew from the figures in benchmarks.json.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import builds, first, holds, memory, plot, report, rollouts, tuning
+from bench.workshop import Workshop, prepare
+from lab import LabError, lifecycle, owner
+from lab.measure import circumstances
+from lab.paths import REPO
+
+PAGE = REPO / "docs" / "benchmarks.md"
+RAW = PAGE.with_suffix(".json")
+PLOT = PAGE.with_suffix(".svg")
+
+ROUNDS = {False: 5, True: 1}
+ROLLOUTS = {False: 10, True: 1}
+HOLD = {False: 600, True: 60}
+"""By whether it is to be quick; the hold in seconds."""
+ROLLED = ("http2", "upstream", "driver")
+
+
+def measured(of: Workshop, quick: bool) -> dict[str, Any]:
+    """All figures of one run."""
+    started = time.monotonic()
+    prepare(of)
+    with builds.all_ways(of, HOLD[quick]) as ways:
+        figures: dict[str, Any] = {
+            "builds": builds.measure(of, ways, ROUNDS[quick]),
+            "memory": memory.measure(of, ways["http2"]),
+            "rollouts": rollouts.measure(
+                of, {name: ways[name] for name in ROLLED}, ROLLOUTS[quick]
+            ),
+            "holds": holds.measure(of, ways, HOLD[quick]),
+        }
+    figures["first"] = first.measure(of, ROUNDS[quick])
+    figures["tuning"] = tuning.measure(of, ROUNDS[quick])
+    minutes = (time.monotonic() - started) / 60
+    return {
+        **circumstances(),
+        "minutes": minutes,
+        "rounds": ROUNDS[quick],
+        "hold": HOLD[quick],
+        **figures,
+    }
+
+
+def write(raw: dict[str, Any]) -> None:
+    """Write the page and the picture that say what the figures are."""
+    PLOT.write_text(plot.svg(raw))
+    PAGE.write_text(report.page(raw))
+
+
+def main() -> None:
+    """Measure, and write the three files; or the page alone, from the figures that there are."""
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    given = parser.parse_args()
+    if given.page:
+        write(json.loads(RAW.read_text()))
+        return
+    with owner.lock("make bench"), tempfile.TemporaryDirectory() as directory:
+        lab = lifecycle.running() or lifecycle.start()
+        raw = measured(Workshop(lab, Path(directory)), given.quick)
+    if not given.quick:
+        RAW.write_text(json.dumps(raw, indent=1) + "\n")
+        write(raw)
+    print(report.page(raw), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LabError as error:
+        sys.exit("\n".join(f"lab: {line}" for line in str(error).splitlines()))

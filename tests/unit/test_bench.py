@@ -1,0 +1,130 @@
+import copy
+import re
+from typing import Any
+
+import pytest
+
+from bench import plot, report
+from bench.order import rotated
+from bench.report import Raw, Target
+
+SECONDS = {
+    "plaintext": [0.04, 0.05, 0.06],
+    "upstream": [0.10, 0.09, 0.20],
+    "http2": [0.104, 0.5, 0.09],
+    "tcp": [0.10, 0.10, 0.10],
+}
+RAW: Raw = {
+    "commit": "abc1234",
+    "date": "2026-11-21",
+    "machine": "2 cores",
+    "minutes": 41.7,
+    "rounds": 3,
+    "hold": 600,
+    "builds": {
+        report.SMALL: SECONDS,
+        report.LARGE: SECONDS,
+        "600 MB, buildx": {**SECONDS, "driver": [1.0, 2.0, 3.0]},
+    },
+    "tuning": {"small build": {"no gateway": [0.05, 0.05], "as it is": [0.06, 0.06]}},
+    "first": {"http2": [10.0, 12.0, 11.0], "upstream": [6.0, 33.0], "driver": [32.0, 31.0, 90.0]},
+    "rollouts": {
+        "http2": {"rollouts": 10, "builds": 300, "lost": 0, "reasons": {}},
+        "upstream": {"rollouts": 10, "builds": 200, "lost": 7, "reasons": {"EOF": 5, "reset": 2}},
+    },
+    "holds": {"http2": {"buildctl": {"seconds": 600.4, "said": "no | luck"}}},
+    "memory": {"0": 16.2, "1000": 48.9},
+}
+
+
+def changed(**figures: Any) -> Raw:
+    return {**copy.deepcopy(RAW), **figures}
+
+
+def verdicts(raw: Raw) -> dict[float, bool]:
+    return {target.limit: target.met for target in report.targets(raw)}
+
+
+def test_the_ratio_is_that_of_the_medians() -> None:
+    assert report.ratio(SECONDS, "http2", "upstream") == pytest.approx(1.04)
+    assert report.ratio(RAW["first"], "http2", "driver") == pytest.approx(11 / 32)
+
+
+def test_every_target_can_be_met() -> None:
+    assert verdicts(RAW) == {1.05: True, 0.95: True, 0.4: True, 0: True, 100: True}
+
+
+def test_every_target_can_be_missed() -> None:
+    slow = {**SECONDS, "http2": [0.2, 0.2, 0.2]}
+    missed = changed(
+        builds={report.SMALL: slow, report.LARGE: slow},
+        first={**RAW["first"], "http2": [13.0]},
+        rollouts={"http2": {"rollouts": 10, "builds": 300, "lost": 1, "reasons": {"EOF": 1}}},
+        memory={"0": 16.2, "1000": 101.0},
+    )
+    assert verdicts(missed) == {1.05: False, 0.95: False, 0.4: False, 0: False, 100: False}
+
+
+def test_a_figure_is_judged_as_it_is_shown() -> None:
+    assert Target("time", 1.05, 1.0549).met
+    assert not Target("time", 1.05, 1.0551).met
+    assert Target("throughput", 0.95, 0.946, at_least=True).met
+    assert not Target("throughput", 0.95, 0.944, at_least=True).met
+
+
+def test_a_missed_target_is_shown_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Target("time", 1.05, 2.0)
+    assert target.verdict == "**missed**"
+    monkeypatch.setitem(report.MISSED, "time", "two handshakes")
+    assert target.verdict == "**missed**: two handshakes"
+    assert Target("time", 1.05, 1.0).verdict == "met"
+
+
+def test_every_reason_belongs_to_a_target() -> None:
+    assert report.MISSED.keys() <= {target.name for target in report.targets(RAW)}
+
+
+def test_the_page_has_every_way_with_median_range_and_ratio() -> None:
+    page = report.page(RAW)
+    assert "| this program, `protocol: http2` | 3 | 0.104 | 0.09 to 0.5 | 1.04 |" in page
+    assert "| docker buildx's kubernetes driver | 3 | 32 | 31 to 90 | 1.00 |" in page
+    assert "| BuildKit's own manifests: buildkitd with mTLS | 2 | 19.5 | 6 to 33 | 0.61 |" in page
+
+
+def test_the_page_says_what_was_tuned_lost_held_and_used() -> None:
+    page = report.page(RAW)
+    assert "| as it is | 2 | 0.06 | 0.06 to 0.06 | 1.20 |" in page
+    assert "| this program, `protocol: http2` | 10 | 300 | 0 |  |" in page
+    assert "| 10 | 200 | 7 | 5 times `EOF`; 2 times `reset` |" in page
+    assert "| this program, `protocol: http2` | buildctl | 600 | `no \\| luck` |" in page
+    assert "| 1,000 | 49 |" in page
+    assert "which took 42 minutes" in page
+    assert "Commit abc1234, 2026-11-21, 2 cores, 3 rounds." in page
+
+
+def test_every_table_of_the_page_is_one() -> None:
+    for block in report.page(RAW).split("\n\n"):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({row.replace(r"\|", "").count("|") for row in rows}) <= 1, block
+
+
+def test_the_plot_shows_every_comparison_and_is_the_same_each_time() -> None:
+    drawn = plot.svg(RAW)
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
+    assert [text for text in texts if text.endswith("= 1")] == [
+        "small build, buildctl, upstream's manifests = 1",
+        "600 MB, buildctl, upstream's manifests = 1",
+        "600 MB, buildx, upstream's manifests = 1",
+        "first build, kubernetes driver = 1",
+    ]
+    assert {"1.04", "20.00", "0.34", "this program, http2"} <= {*texts}
+    assert plot.svg(RAW) == drawn
+
+
+def test_each_round_starts_with_another_way() -> None:
+    assert [rotated("abc", number) for number in range(4)] == [
+        ["a", "b", "c"],
+        ["b", "c", "a"],
+        ["c", "a", "b"],
+        ["a", "b", "c"],
+    ]
