@@ -278,7 +278,8 @@ def test_the_gateway_dials_a_name_that_buildkitd_s_certificate_has(
     ways: dict[str, Recording], way: str
 ) -> None:
     bootstrap = ways[way].one("ConfigMap", "buildkit-gateway-bootstrap").inputs["data"]
-    (cluster,) = json.loads(bootstrap["envoy.json"])["static_resources"]["clusters"]
+    clusters = json.loads(bootstrap["envoy.json"])["static_resources"]["clusters"]
+    (cluster,) = (cluster for cluster in clusters if cluster["name"] == "buildkitd")
     sni = cluster["transport_socket"]["typed_config"]["sni"]
     assert [sni] == ways[way].one("CertRequest", "buildkitd-server-request").inputs["dnsNames"]
 
@@ -532,9 +533,9 @@ BUILDCTL = ("Job", "build", f"{CONTAINER}/args")
 # The same where the value is a text with more in it, or a command line.
 TEXTS: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"gateway": {"protocol": "tcp"}}, *ENVOY, "envoy.filters.network.tcp_proxy"),
-    ({"gateway": {"hold": 10}}, *ENVOY, '"num_retries": 20'),
-    ({"mode": "statefulset", "drain": {"timeout": 60}}, *ENVOY, '"num_retries": 1200'),
-    ({"mode": "statefulset", "drain": {"timeout": 880}}, *ENVOY, '"num_retries": 2000'),
+    ({"gateway": {"hold": 10}}, *ENVOY, "gateway.hold: 10 s"),
+    ({"mode": "statefulset", "drain": {"timeout": 60}}, *ENVOY, "gateway.hold: 600 s"),
+    ({"mode": "statefulset", "drain": {"timeout": 880}}, *ENVOY, "gateway.hold: 1000 s"),
     ({"gateway": {"keepalive": 7}}, *ENVOY, '"interval": "7s"'),
     (
         {"clients": {"ci": {"san": "ci.a.org"}}, "certificates": {"existingSecret": "mine"}},

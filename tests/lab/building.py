@@ -83,10 +83,15 @@ def _buildctl_build(installation: Installation, *options: str) -> list[str]:
 
 
 def _buildx_build(installation: Installation) -> list[str]:
+    create_builder(installation)
+    return ["docker-buildx", "build", "--builder=buildkit", "--progress=plain"]
+
+
+def create_builder(installation: Installation) -> None:
+    """Have docker buildx know the gateway; it asks for 20 seconds whether buildkitd is there."""
     if not (installation.directory / "buildx" / "instances" / "buildkit").exists():
         create = installation.outputs["buildx_command"].replace("docker buildx", "docker-buildx")
         assert installation.run("sh", "-c", create).returncode == 0
-    return ["docker-buildx", "build", "--builder=buildkit", "--progress=plain"]
 
 
 def greets(greeting: str) -> str:

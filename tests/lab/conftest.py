@@ -17,10 +17,6 @@ from tests.lab import machine
 CONTEXT = REPO / "lab" / "hello"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="the counts and waits of the promises")
-
-
 @pytest.fixture(scope="session")
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the promises are shown with all their counts and waits, which takes hours."""

@@ -11,7 +11,16 @@ import pytest
 
 from lab import LabError
 from lab.node import until
-from tests.lab.building import BUILDCTL, BUILDX, CLIENTS, Build, build, build_definition, greets
+from tests.lab.building import (
+    BUILDCTL,
+    BUILDX,
+    CLIENTS,
+    Build,
+    build,
+    build_definition,
+    create_builder,
+    greets,
+)
 from tests.lab.conftest import Configured, Installation, configuring
 from tests.lab.containers import processes
 from tests.lab.gateways import active
@@ -24,6 +33,7 @@ Unreachable = Callable[[Installation], AbstractContextManager[None]]
 @contextmanager
 def no_buildkitd(installation: Installation) -> Iterator[None]:
     """There is none while this lasts, and connects are refused."""
+    create_builder(installation)
     pods = ("pods", "--selector=app=buildkitd")
     installation.kubectl("scale", "deployment/buildkitd", "--replicas=0")
     going = "--for=jsonpath={.metadata.deletionTimestamp}"
@@ -43,6 +53,7 @@ def no_buildkitd(installation: Installation) -> Iterator[None]:
 @contextmanager
 def nothing_answers(installation: Installation) -> Iterator[None]:
     """Packets to buildkitd's Service are lost while this lasts."""
+    create_builder(installation)
     address = installation.kubectl(
         "get", "service/buildkitd", "--output=jsonpath={.spec.clusterIP}"
     )
@@ -100,7 +111,8 @@ def assert_held(installation: Installation, seconds: float) -> None:
         with no_buildkitd(installation):
             builds = submitted(stack, installation).values()
             over = time.monotonic() + seconds
-            assert all(one.goes_on(over) for one in builds)
+            for one in builds:
+                assert one.goes_on(over), one.last
         assert all(one.result("greeting") == b"held\n" for one in builds)
 
 
@@ -113,7 +125,7 @@ def test_a_build_with_a_definition_of_8_mib_waits_and_succeeds(installation: Ins
     with ExitStack() as stack:
         with no_buildkitd(installation):
             large = stack.enter_context(build_definition(installation, definition(8 * MIB)))
-            assert large.goes_on(time.monotonic() + 5)
+            assert large.goes_on(time.monotonic() + 5), large.last
         assert large.result("large") == bytes(8 * MIB)
 
 
@@ -122,7 +134,7 @@ def test_ctrl_c_ends_a_held_build_at_once_and_nothing_is_left(
     installation: Installation, by: str
 ) -> None:
     with no_buildkitd(installation), build(installation, by, greets("never")) as held:
-        assert held.goes_on(time.monotonic() + 2)
+        assert held.goes_on(time.monotonic() + 2), held.last
         assert active(installation)
         held.interrupt()
         held.fails("[Cc]anceled", within=2)
