@@ -1,4 +1,4 @@
-"""The Envoy processes of a gateway's pods, seen from the node."""
+"""The pods of a gateway and their Envoys, seen from the node."""
 
 import re
 import subprocess
@@ -57,14 +57,20 @@ class Envoy:
 
 def envoys(installation: Installation) -> list[Envoy]:
     """Those of the gateway's pods that are there to stay."""
-    pods = installation.kubectl(
-        *("get", "pods", "--selector=app=buildkit-gateway"),
-        "--output=jsonpath={range .items[*]}{.metadata.uid} {.metadata.deletionTimestamp}\n{end}",
-    )
-    uids = [line.split()[0] for line in pods.splitlines() if len(line.split()) == 1]
+    uids = there_to_stay(installation, "buildkit-gateway", "uid")
     found = [Envoy(pid) for uid in uids for pid in _processes(uid, "envoy")]
-    assert len(found) == len(uids) > 0, pods
+    assert len(found) == len(uids) > 0, uids
     return found
+
+
+def there_to_stay(installation: Installation, app: str, field: str) -> list[str]:
+    """A field of the metadata of each pod of an app that is not about to go."""
+    each = f"{{.metadata.{field}}} {{.metadata.deletionTimestamp}}"
+    pods = installation.kubectl(
+        *("get", "pods", f"--selector=app={app}"),
+        f"--output=jsonpath={{range .items[*]}}{each}\n{{end}}",
+    )
+    return [line.split()[0] for line in pods.splitlines() if len(line.split()) == 1]
 
 
 def _processes(uid: str, name: str) -> Iterator[int]:

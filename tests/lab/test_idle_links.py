@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab import lifecycle
 from tests.lab.both_clients import Build, builds, create_builder
 from tests.lab.conftest import Configured, Installation, configuring
-from tests.lab.gateway_pods import envoys
+from tests.lab.gateway_pods import envoys, there_to_stay
 from tests.lab.idle_path import IdlePath, idle_path
 
 BUILDKITD = "deployment/buildkitd"
@@ -43,23 +44,24 @@ def configure(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> I
     yield from configuring(lab, tmp_path_factory.mktemp("idle"))
 
 
+def gateway(**keys: Any) -> dict[str, Any]:
+    """Configuration of the gateway; its old pods don't wait long for clients that are gone."""
+    return {"buildkit:gateway": keys, "buildkit:drain": {"timeout": 10}}
+
+
 @pytest.fixture(scope="module")
 def kept(configure: Configured, seconds: Seconds) -> Installation:
-    return configure({"buildkit:gateway": {"keepalive": seconds.keepalive}})
+    return configure(gateway(keepalive=seconds.keepalive))
 
 
 @pytest.fixture(scope="module")
-def unkept(configure: Configured) -> Iterator[Installation]:
-    installation = configure({"buildkit:gateway": {"keepalive": 0}})
-    yield installation
-    # They would wait for the clients that are gone, for as long as a drain may last.
-    pods = ("pods", "--selector=app=buildkit-gateway")
-    installation.kubectl("delete", *pods, "--grace-period=1", "--timeout=60s")
+def unkept(configure: Configured) -> Installation:
+    return configure(gateway(keepalive=0))
 
 
 @pytest.fixture(scope="module")
 def kept_by_tcp(configure: Configured, seconds: Seconds) -> Installation:
-    return configure({"buildkit:gateway": {"protocol": "tcp", "keepalive": seconds.keepalive}})
+    return configure(gateway(protocol="tcp", keepalive=seconds.keepalive))
 
 
 @pytest.fixture
@@ -78,10 +80,10 @@ def silent_step(installation: Installation, seconds: float) -> Path:
 
 @contextmanager
 def no_buildkitd(installation: Installation) -> Iterator[None]:
+    pods = [f"pod/{name}" for name in there_to_stay(installation, "buildkitd", "name")]
     installation.kubectl("scale", BUILDKITD, "--replicas=0")
     try:
-        pods = ("pods", "--selector=app=buildkitd")
-        installation.kubectl("delete", *pods, "--grace-period=1", "--timeout=60s")
+        installation.kubectl("wait", *pods, "--for=delete", "--timeout=60s")
         yield
     finally:
         installation.kubectl("scale", BUILDKITD, "--replicas=1")
