@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from pulumi_buildkit import _envoy
 
@@ -19,6 +20,7 @@ FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=1
 class Envoy:
     """One gateway pod's Envoy."""
 
+    pod: str
     pid: int
 
     def memory(self) -> int:
@@ -40,8 +42,13 @@ class Envoy:
 
     def statistic(self, name: str) -> int:
         """The value of one of Envoy's own statistics."""
-        url = f"http://127.0.0.1:{_envoy.ADMIN_PORT}/stats?filter=^{name}$"
-        return int(self._inside(sys.executable, "-c", FETCH, url).split()[-1])
+        return self.statistics(f"^{name}$")[name]
+
+    def statistics(self, pattern: str) -> dict[str, int]:
+        """Those whose names have the *pattern* in them."""
+        url = f"http://127.0.0.1:{_envoy.ADMIN_PORT}/stats?filter={quote(pattern)}"
+        said = self._inside(sys.executable, "-c", FETCH, url)
+        return {name: int(value) for name, value in re.findall(r"(?m)^(\S+): (\d+)$", said)}
 
     def _kilobytes(self, field: str) -> int:
         found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
@@ -58,9 +65,21 @@ class Envoy:
 def envoys(installation: Installation) -> list[Envoy]:
     """Those of the gateway's pods that are there to stay."""
     uids = there_to_stay(installation, "buildkit-gateway", "uid")
-    found = [Envoy(pid) for uid in uids for pid in _processes(uid, "envoy")]
+    names = there_to_stay(installation, "buildkit-gateway", "name")
+    pods = zip(names, uids, strict=True)
+    found = [Envoy(name, pid) for name, uid in pods for pid in _processes(uid, "envoy")]
     assert len(found) == len(uids) > 0, uids
     return found
+
+
+def active(installation: Installation) -> dict[str, dict[str, int]]:
+    """Connections and requests, where there are any, by the pods that have them."""
+    gauges = r"^(http\.buildkit|cluster)\..*(cx|rq|pending)_active$"
+    found = {
+        envoy.pod: {name: value for name, value in envoy.statistics(gauges).items() if value}
+        for envoy in envoys(installation)
+    }
+    return {pod: values for pod, values in found.items() if values}
 
 
 def there_to_stay(installation: Installation, app: str, field: str) -> list[str]:

@@ -25,7 +25,7 @@ from tests.lab.building import (
 )
 from tests.lab.conftest import Installation, configuring
 from tests.lab.containers import processes
-from tests.lab.gateways import active
+from tests.lab.gateway_pods import active
 
 CONFIGURATION = {
     "buildkit:volume": {"kind": "claim", "storageClass": "lab", "size": "1Gi", "protect": False},

@@ -23,7 +23,7 @@ from tests.lab.building import (
 )
 from tests.lab.conftest import Configured, Installation, configuring
 from tests.lab.containers import processes
-from tests.lab.gateways import active
+from tests.lab.gateway_pods import active
 
 MIB = 1 << 20
 Record = Callable[[str, object], None]
