@@ -164,6 +164,15 @@ class Installation:
     def kubectl(self, *arguments: str) -> str:
         return self.lab.node.kubectl("--namespace", self.outputs["namespace"], *arguments)
 
+    def pods(self, app: str, field: str = "name") -> list[str]:
+        """A field of the metadata of each pod of an app that is not about to go."""
+        each = f"{{.metadata.{field}}} {{.metadata.deletionTimestamp}}"
+        pods = self.kubectl(
+            *("get", "pods", f"--selector=app={app}"),
+            f"--output=jsonpath={{range .items[*]}}{each}\n{{end}}",
+        )
+        return [line.split()[0] for line in pods.splitlines() if len(line.split()) == 1]
+
     def _buildctl(self) -> list[str]:
         return client.buildctl(self.outputs["endpoint"], Path("certs"))
 

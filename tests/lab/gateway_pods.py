@@ -64,8 +64,8 @@ class Envoy:
 
 def envoys(installation: Installation) -> list[Envoy]:
     """Those of the gateway's pods that are there to stay."""
-    uids = there_to_stay(installation, "buildkit-gateway", "uid")
-    names = there_to_stay(installation, "buildkit-gateway", "name")
+    uids = installation.pods("buildkit-gateway", "uid")
+    names = installation.pods("buildkit-gateway")
     pods = zip(names, uids, strict=True)
     found = [Envoy(name, pid) for name, uid in pods for pid in _processes(uid, "envoy")]
     assert len(found) == len(uids) > 0, uids
@@ -80,16 +80,6 @@ def active(installation: Installation) -> dict[str, dict[str, int]]:
         for envoy in envoys(installation)
     }
     return {pod: values for pod, values in found.items() if values}
-
-
-def there_to_stay(installation: Installation, app: str, field: str) -> list[str]:
-    """A field of the metadata of each pod of an app that is not about to go."""
-    each = f"{{.metadata.{field}}} {{.metadata.deletionTimestamp}}"
-    pods = installation.kubectl(
-        *("get", "pods", f"--selector=app={app}"),
-        f"--output=jsonpath={{range .items[*]}}{each}\n{{end}}",
-    )
-    return [line.split()[0] for line in pods.splitlines() if len(line.split()) == 1]
 
 
 def _processes(uid: str, name: str) -> Iterator[int]:

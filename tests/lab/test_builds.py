@@ -48,10 +48,11 @@ def test_one_line_of_config_switches_the_security_variant(
 ) -> None:
     installation = configured({"buildkit:security": security})
     assert_builds(installation, security)
-    pods = ("get", "pods", "--selector=app=buildkitd", "--output")
-    security_context = "jsonpath={.items[*].spec.containers[*].securityContext}"
-    assert context in installation.kubectl(*pods, security_context)
-    assert installation.kubectl(*pods, "jsonpath={.items[*].spec.hostUsers}") == host_users
+    (pod,) = installation.pods("buildkitd")
+    said = ("get", f"pod/{pod}", "--output")
+    security_context = "jsonpath={.spec.containers[*].securityContext}"
+    assert context in installation.kubectl(*said, security_context)
+    assert installation.kubectl(*said, "jsonpath={.spec.hostUsers}") == host_users
 
 
 def test_the_tcp_gateway_builds(configured: Configured) -> None:

@@ -12,7 +12,7 @@ import pytest
 from lab import lifecycle
 from tests.lab.both_clients import Build, builds, create_builder
 from tests.lab.conftest import Configured, Installation, configuring
-from tests.lab.gateway_pods import envoys, there_to_stay
+from tests.lab.gateway_pods import envoys
 from tests.lab.idle_path import IdlePath, idle_path
 
 BUILDKITD = "deployment/buildkitd"
@@ -80,7 +80,7 @@ def silent_step(installation: Installation, seconds: float) -> Path:
 
 @contextmanager
 def no_buildkitd(installation: Installation) -> Iterator[None]:
-    pods = [f"pod/{name}" for name in there_to_stay(installation, "buildkitd", "name")]
+    pods = [f"pod/{name}" for name in installation.pods("buildkitd")]
     installation.kubectl("scale", BUILDKITD, "--replicas=0")
     try:
         installation.kubectl("wait", *pods, "--for=delete", "--timeout=60s")

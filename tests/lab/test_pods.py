@@ -17,8 +17,8 @@ def test_a_pod_that_builds_at_its_limit_stays_ready(configured: Configured) -> N
     installation = configured({"buildkit:resources": limits, "buildkit:maxParallelism": BRANCHES})
 
     def readiness() -> list[Any]:
-        pods = installation.kubectl("get", "pods", "--selector=app=buildkitd", "--output=json")
-        (pod,) = json.loads(pods)["items"]
+        (name,) = installation.pods("buildkitd")
+        pod = json.loads(installation.kubectl("get", f"pod/{name}", "--output=json"))
         (container,) = pod["status"]["containerStatuses"]
         ready = next(c for c in pod["status"]["conditions"] if c["type"] == "Ready")
         return [ready["status"], ready["lastTransitionTime"], container["restartCount"]]

@@ -69,7 +69,7 @@ def test_a_drain_has_a_limit_and_says_what_it_cuts(
 ) -> None:
     limit = 5
     installation = configured({"buildkit:drain": {"timeout": limit}})
-    pod = installation.kubectl("get", "pods", "--selector=app=buildkitd", "--output=name").strip()
+    (pod,) = installation.pods("buildkitd")
     machines = [Machine(installation, client, 120) for client in CLIENTS if "slow" in client.kinds]
 
     def all_build() -> bool:
@@ -81,7 +81,7 @@ def test_a_drain_has_a_limit_and_says_what_it_cuts(
         until(all_build, 30, lambda: LabError("the builds have not started"))
         log = pool.submit(installation.kubectl, "logs", "--follow", pod)
         begun = time.monotonic()
-        installation.kubectl("delete", pod, "--wait=false")
+        installation.kubectl("delete", f"pod/{pod}", "--wait=false")
         builds = [build.result() for build in building]
     assert f"cuts {len(machines)} builds" in log.result()
     assert f"the limit of {limit} s is over" in log.result()

@@ -101,14 +101,14 @@ def test_a_deployment_whose_pod_has_to_stop_first_is_proven_before(
     changed: Configured, what: str
 ) -> None:
     installation = changed(RECREATED)
-    pod = installation.kubectl("get", "pods", "--selector=app=buildkitd", "--output=name")
+    pod = installation.pods("buildkitd")
     steps_taken_from_the_cache(installation, "recreated")
     keys, reason = REFUSED[what]
     with pytest.raises(StackError) as failure:
         changed({**RECREATED, **keys})
     assert reason in failure.value.output
     assert steps_taken_from_the_cache(installation, "recreated") == 1
-    assert installation.kubectl("get", "pods", "--selector=app=buildkitd", "--output=name") == pod
+    assert installation.pods("buildkitd") == pod
 
 
 def test_a_deployment_keeps_its_cache_when_it_rolls(changed: Configured) -> None:
