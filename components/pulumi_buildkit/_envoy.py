@@ -31,7 +31,7 @@ _ALPN = ["h2"]
 _HELD_REQUEST_BYTES = 32 * 1024 * 1024
 _UNLIMITED = 2**32 - 1
 # Longer than the pauses between a build's last requests.
-_UNUSED = "10s"
+_UNUSED = "5s"
 # How long one try lasts, whether connects are refused, dropped, or taken by a frozen buildkitd.
 _TRY_SECONDS = 5.0
 # Envoy waits a random part of this before each retry: half of it on average.
