@@ -164,9 +164,9 @@ class Installation:
     def kubectl(self, *arguments: str) -> str:
         return self.lab.node.kubectl("--namespace", self.outputs["namespace"], *arguments)
 
-    def pods(self, app: str, field: str = "name") -> list[str]:
-        """A field of the metadata of each pod of an app that is not about to go."""
-        each = f"{{.metadata.{field}}} {{.metadata.deletionTimestamp}}"
+    def pods(self, app: str) -> list[str]:
+        """The names of an app's pods that are not about to go."""
+        each = "{.metadata.name} {.metadata.deletionTimestamp}"
         pods = self.kubectl(
             *("get", "pods", f"--selector=app={app}"),
             f"--output=jsonpath={{range .items[*]}}{each}\n{{end}}",

@@ -3,8 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +10,7 @@ from urllib.parse import quote
 from pulumi_buildkit import _envoy
 
 from tests.lab.conftest import Installation
+from tests.lab.containers import processes
 
 FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
 
@@ -64,12 +63,9 @@ class Envoy:
 
 def envoys(installation: Installation) -> list[Envoy]:
     """Those of the gateway's pods that are there to stay."""
-    uids = installation.pods("buildkit-gateway", "uid")
-    names = installation.pods("buildkit-gateway")
-    pods = zip(names, uids, strict=True)
-    found = [Envoy(name, pid) for name, uid in pods for pid in _processes(uid, "envoy")]
-    assert len(found) == len(uids) > 0, uids
-    return found
+    pods = installation.pods("buildkit-gateway")
+    assert pods
+    return [Envoy(pod, _process(installation, pod)) for pod in pods]
 
 
 def active(installation: Installation) -> dict[str, dict[str, int]]:
@@ -82,9 +78,8 @@ def active(installation: Installation) -> dict[str, dict[str, int]]:
     return {pod: values for pod, values in found.items() if values}
 
 
-def _processes(uid: str, name: str) -> Iterator[int]:
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended
-            of_the_pod = uid in (process / "cgroup").read_text()
-            if of_the_pod and (process / "comm").read_text().strip() == name:
-                yield int(process.name)
+def _process(installation: Installation, pod: str) -> int:
+    """The pod's Envoy."""
+    found = processes(installation, f"pod/{pod}")
+    (pid,) = (pid for pid, name in found.items() if name == "envoy")
+    return pid
