@@ -26,8 +26,8 @@ client-certs: python ## write ca.pem, cert.pem, key.pem: make client-certs CLIEN
 	@$(LAB) client-certs $(CLIENT) $(DIR)
 
 .PHONY: test
-test: machine check ## prove the project: lint, types, and every test, on the real cluster
-	@$(PYTHON) -m pytest --durations=15
+test: machine test-fast ## prove the project: lint, types, and every test, on the real cluster
+	@$(PYTHON) -m pytest --durations=15 tests/lab
 
 .PHONY: test-fast
 test-fast: check ## all that needs no lab
