@@ -30,6 +30,8 @@ from tests.lab.gateway_pods import active
 CONFIGURATION = {
     "buildkit:volume": {"kind": "claim", "storageClass": "lab", "size": "1Gi", "protect": False},
     "buildkit:resources": {"limits": {"memory": "512Mi"}},
+    # Steps of builds whose clients have gone may run on.
+    "buildkit:drain": {"timeout": 20},
 }
 BUILDKITD = ("pods", "--selector=app=buildkitd")
 GATEWAY = ("pods", "--selector=app=buildkit-gateway")

@@ -151,13 +151,16 @@ def test_a_rollout_of_buildkit_loses_no_build(
 
 
 def test_a_build_ends_where_it_began_and_none_starts_on_a_pod_that_has_been_draining(
-    rolled: Rolled, record_property: Record
+    rolled: Rolled, full: bool, record_property: Record
 ) -> None:
+    # It is up to the kubelet, the API server and kube-proxy how soon clients go elsewhere, and they
+    # share two processors with all that builds here.
+    soon = 2 if full else 4
     found = rolled.on_pods_that_drained()
     record_property("builds that ended on a pod that drained", len(found))
     record_property("the last one began so many s after the drain", f"{max(found)[0]:.1f}")
     assert "slow" in {build.kind for _, build in found}
-    late = [f"{after:.1f} s after the drain began: {build}" for after, build in found if after > 2]
+    late = [f"{after:.1f} s into the drain: {build}" for after, build in found if after > soon]
     assert not late, "\n".join(late)
 
 
