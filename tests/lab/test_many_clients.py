@@ -31,7 +31,10 @@ Record = Callable[[str, object], None]
 def alone(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A gateway of one pod, which has all clients."""
     for configure in configuring(lab, tmp_path_factory.mktemp("alone")):
-        yield configure({"buildkit:gateway": {"replicas": 1, "keepalive": KEEPALIVE}})
+        installation = configure({"buildkit:gateway": {"replicas": 1, "keepalive": KEEPALIVE}})
+        gateway = installation.outputs["gateway"]
+        installation.kubectl("rollout", "status", gateway, "--timeout=120s")
+        yield installation
 
 
 @pytest.fixture
