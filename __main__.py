@@ -165,11 +165,14 @@ def run_buildkitd(
         for key, value in settings.model_dump(exclude_unset=True, exclude_none=True).items()
         if key in buildkit.DaemonArgs.__annotations__
     }
-    drained = {} if settings.traits.builds else {"drain_timeout": settings.drain.timeout}
     given = {
         **job,
         "namespace": namespace,
-        "daemon": {**daemon, **drained, "config": hidden("buildkitd", settings.buildkitd)},
+        "daemon": {
+            **daemon,
+            "drain_timeout": settings.drain.timeout,
+            "config": hidden("buildkitd", settings.buildkitd),
+        },
         "build": job,
         "certificates": server and server.secret,
         "certificates_layout": server and server.layout,

@@ -1,5 +1,6 @@
 """The keys of buildkitd: what it reaches, keeps and uses."""
 
+from pulumi_buildkit.daemon import DRAIN_TIMEOUT
 from pulumi_buildkit.volume import VolumeKind
 
 from settings.quantities import Quantity, Size
@@ -46,7 +47,7 @@ class ResourceSettings(Section):
 class DrainSettings(Section):
     """How a pod that is to go, of buildkitd or of the gateway, lets its builds end."""
 
-    timeout: Seconds = 1800
+    timeout: Seconds = DRAIN_TIMEOUT
     """How long it waits for them, in seconds; what still runs then is cut."""
 
 

@@ -1,6 +1,7 @@
 """The keys of the gateway."""
 
 from pulumi_buildkit import ENVOY_IMAGE, Protocol, ServiceType
+from pulumi_buildkit.gateway import KEEPALIVE
 
 from settings.section import Section
 from settings.values import Host, Image, Keepalive, NodePort, Port, Replicas, Seconds
@@ -27,7 +28,7 @@ class GatewaySettings(Section):
     hold: Seconds | None = None
     """How long a build waits for a ready buildkitd, in seconds. Default: 600; where a new pod has
     to wait for the builds of the old one, two minutes more than `drain.timeout`."""
-    keepalive: Keepalive = 30
+    keepalive: Keepalive = KEEPALIVE
     """How often a client is asked whether it is there, in seconds, so that nothing on the way takes
     its connection for unused; 0: never."""
     image: Image = ENVOY_IMAGE

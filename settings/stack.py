@@ -3,6 +3,7 @@
 from typing import Any
 
 from pulumi_buildkit import Security
+from pulumi_buildkit.gateway import HOLD
 from pulumi_buildkit.volume import CLAIM_SIZE, VolumeKind
 
 from settings.certificates import CertificateSettings, Clients
@@ -23,8 +24,6 @@ from settings.values import Image, Name, Parallelism, Patience, Registry, Replic
 PROJECT = "buildkit"
 WORKLOAD = "buildkitd"
 """What the daemon is called, in every mode that has one."""
-HOLD = 600
-"""Seconds that a build waits for a buildkitd, unless the stack says otherwise."""
 START = 120
 """Seconds from a pod's end until the next one is ready, on a bad day."""
 

@@ -7,9 +7,6 @@ from importlib import resources
 
 import pulumi_kubernetes as k8s
 
-TIMEOUT = 1800
-"""Seconds that a pod which is to go lets its builds run on."""
-
 UNDISTURBED = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
     "karpenter.sh/do-not-disrupt": "true",
@@ -27,8 +24,6 @@ in such a pod (https://github.com/kubernetes/kubernetes/issues/140881).
 _LISTENER = "/dev/shm/ready"
 _STOPPING = 30
 """Seconds from the hook's end to the kill: Kubernetes' own default for a whole pod."""
-
-_PACKAGE = "pulumi_buildkit"
 
 
 def grace_period(timeout: int) -> int:
@@ -52,11 +47,17 @@ def gateway(admin_port: int, active: str, total: str, timeout: int) -> k8s.core.
     )
 
 
+def script(name: str) -> str:
+    """The text of one of this package's two scripts, with what they have in common."""
+    package = resources.files("pulumi_buildkit")
+    return "".join(package.joinpath(file).read_text() for file in ("drain.sh", name))
+
+
 def _run(command: list[str]) -> k8s.core.v1.LifecycleHandlerArgs:
     return k8s.core.v1.LifecycleHandlerArgs(exec_=k8s.core.v1.ExecActionArgs(command=[*command]))
 
 
 def _script(shell: str, name: str, *arguments: object) -> list[str]:
-    text = resources.files(_PACKAGE).joinpath(name).read_text()
+    text = script(name)
     # What follows the text is $0, and then the arguments.
     return [shell, "-c", text, name, *map(str, arguments)]

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _buildkitd_toml, _drain, _volumes
-from pulumi_buildkit.daemon import DaemonArgs, ResourcesArgs
+from pulumi_buildkit.daemon import DRAIN_TIMEOUT, DaemonArgs, ResourcesArgs
 from pulumi_buildkit.metadata import labels
 from pulumi_buildkit.overlay import merged
 from pulumi_buildkit.secret_layout import SecretLayout
@@ -59,7 +59,7 @@ def image(daemon: DaemonArgs) -> pulumi.Input[str]:
 
 def drain_timeout(daemon: DaemonArgs) -> int:
     """Seconds that a pod which is to go lets its builds run on."""
-    return int(daemon.get("drain_timeout", _drain.TIMEOUT))
+    return int(daemon.get("drain_timeout", DRAIN_TIMEOUT))
 
 
 def resources(args: ResourcesArgs) -> k8s.core.v1.ResourceRequirementsArgs | None:

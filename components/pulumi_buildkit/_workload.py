@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Required, TypedDict, cast
+from typing import Any, Required, TypedDict, cast
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -106,14 +106,13 @@ class Workload:
         metadata: k8s.meta.v1.ObjectMetaArgs | None = None,
     ) -> k8s.core.v1.PodTemplateSpecArgs:
         """Of the only pod, which has the only claim; or of pods with an emptyDir each."""
-        if not self.has_claims:
-            return _pod.pod_template(of, self.cache, self.empty_dirs(), metadata)
-        volume = self._claimed(self.claim(suffix))
-        if metadata:  # it stands alone
-            return _pod.pod_template(of, self.cache, [volume], metadata)
-        return _pod.pod_template(
-            of, self.cache, [volume], labels=_ALONE, affinity=_alone(self.name)
+        volumes = [self._claimed(self.claim(suffix))] if self.has_claims else self.empty_dirs()
+        # A pod that stands alone has its name to itself.
+        shares = self.has_claims and metadata is None
+        apart: dict[str, Any] = (
+            {"labels": _SHARING, "affinity": _apart(self.name)} if shares else {}
         )
+        return _pod.pod_template(of, self.cache, volumes, metadata, **apart)
 
     def empty_dirs(self) -> list[k8s.core.v1.VolumeArgs]:
         """The cache's volume where it ends with its pod."""
@@ -192,10 +191,10 @@ class Workload:
 
 # What the pods have that are kept apart. Those of another mode, or without the claim, are not: in
 # a switch the new ones start before the old ones stop.
-_ALONE = {"buildkit/cache": "claim"}
+_SHARING = {"buildkit/cache": "claim"}
 
 
-def _alone(name: str) -> k8s.core.v1.AffinityArgs:
+def _apart(name: str) -> k8s.core.v1.AffinityArgs:
     """Keeps a pod of the component *name* waiting while there is another one anywhere.
 
     Two must not meet on one volume, and a Deployment that is scaled up again does not wait for the
@@ -206,7 +205,7 @@ def _alone(name: str) -> k8s.core.v1.AffinityArgs:
             required_during_scheduling_ignored_during_execution=[
                 k8s.core.v1.PodAffinityTermArgs(
                     label_selector=k8s.meta.v1.LabelSelectorArgs(
-                        match_labels=selector(name) | _ALONE
+                        match_labels=selector(name) | _SHARING
                     ),
                     topology_key="kubernetes.io/os",
                 )

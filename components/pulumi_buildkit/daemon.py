@@ -7,6 +7,9 @@ import pulumi
 from pulumi_buildkit.registry import RegistryArgs
 from pulumi_buildkit.security import Security
 
+DRAIN_TIMEOUT = 1800
+"""Seconds that a pod which is to go lets its builds run on when nobody says."""
+
 
 class GarbageCollectionArgs(TypedDict):
     """When buildkitd gives up cached data (https://github.com/moby/buildkit/blob/master/docs/buildkitd.toml.md).

@@ -7,15 +7,6 @@ quiet=5      # seconds without a client, in which a late one may come
 unused=120   # seconds that clients may stay connected without a build
 deaf=120     # seconds that buildkitd may leave its socket unanswered
 
-now() {
-    read -r uptime _ </proc/uptime
-    echo "${uptime%.*}"
-}
-
-say() {
-    echo "drain: $1" >/proc/1/fd/2
-}
-
 # What docker buildx does without a record (--call, bake from a URL) shows as a connection only:
 # at the TCP port 1234, in hexadecimal, and at the socket.
 connections() {

@@ -6,15 +6,6 @@ port=$1 active=$2 total=$3 limit=$4
 
 quiet=5   # seconds in which nothing is active and nothing new comes
 
-now() {
-    read -r uptime _ </proc/uptime
-    echo "${uptime%.*}"
-}
-
-say() {
-    echo "drain: $1" >/proc/1/fd/2
-}
-
 # The official image has no curl.
 statistic() {
     exec 3<>"/dev/tcp/127.0.0.1/$port" || return

@@ -13,11 +13,17 @@ from pulumi_buildkit._envoy import Protocol
 from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited, rolling_config
 from pulumi_buildkit._workload import service_host
 from pulumi_buildkit.certificates import client_uri
+from pulumi_buildkit.daemon import DRAIN_TIMEOUT
 from pulumi_buildkit.metadata import labels, metadata, selector
 from pulumi_buildkit.secret_layout import SecretLayout
 
 ENVOY_IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
 """The official Envoy of the version that the bootstrap is written for."""
+
+HOLD = 600
+"""Seconds that a build waits for a buildkitd to be ready when nobody says."""
+KEEPALIVE = 30
+"""Seconds from one question to a client, whether it is there, to the next when nobody says."""
 
 # The user `envoy` of the official image.
 _USER = 101
@@ -121,8 +127,8 @@ class Gateway(pulumi.ComponentResource):
                     _protocol(args),
                     host,
                     int(args.get("upstream_port", 1234)),
-                    int(args.get("hold", 600)),
-                    int(args.get("keepalive", 30)),
+                    int(args.get("hold", HOLD)),
+                    int(args.get("keepalive", KEEPALIVE)),
                 )
             )
         )
@@ -264,7 +270,7 @@ def _exposed(args: GatewayArgs) -> ServiceType:
 
 
 def _drain_timeout(args: GatewayArgs) -> int:
-    return int(args.get("drain_timeout", _drain.TIMEOUT))
+    return int(args.get("drain_timeout", DRAIN_TIMEOUT))
 
 
 def _layout(args: GatewayArgs) -> SecretLayout:

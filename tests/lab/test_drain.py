@@ -4,10 +4,10 @@ told, in namespaces of its own, as `/proc` is all that the hook knows of clients
 import re
 import subprocess
 import sys
-from importlib import resources
 from pathlib import Path
 
 import pytest
+from pulumi_buildkit import _drain
 
 ONE = "TYPE REF\nSTARTED abc\nCOMPLETE def\n"
 NONE = "TYPE REF\nCOMPLETE abc\nCOMPLETE def\n"
@@ -56,7 +56,7 @@ def test_a_drain_lasts_as_long_as_a_build_and_no_longer(
     (tmp_path / "asked").write_text("0\n")
     (tmp_path / "buildctl").write_text(BUILDCTL)
     (tmp_path / "buildctl").chmod(0o755)
-    script = resources.files("pulumi_buildkit").joinpath("drain_buildkitd.sh").read_text()
+    script = _drain.script("drain_buildkitd.sh")
     for wait, shorter in (
         ("quiet=5", "quiet=2"),
         ("unused=120", "unused=4"),
