@@ -48,6 +48,8 @@ class Server(NamedTuple):
     layout: SecretLayout
     clients: pulumi.Input[dict[str, Any]]
     """The certificates that were made for clients."""
+    valid_until: pulumi.Input[dict[str, str]]
+    """When each certificate that was made ends."""
 
 
 def make_namespace(settings: Settings) -> pulumi.Output[str]:
@@ -79,7 +81,7 @@ def edge_certificate(settings: Settings, namespace: pulumi.Output[str]) -> Serve
     """
     given = settings.certificates
     if given.existing_secret:
-        return Server(given.existing_secret, given.layout, {})
+        return Server(given.existing_secret, given.layout, {}, {})
     if given.ca and given.cert and given.key:
         pems = (given.ca, given.cert, given.key.get_secret_value())
         secret = k8s.core.v1.Secret(
@@ -87,7 +89,7 @@ def edge_certificate(settings: Settings, namespace: pulumi.Output[str]) -> Serve
             metadata=k8s.meta.v1.ObjectMetaArgs(name=f"{EDGE}-own-certs", namespace=namespace),
             string_data=pulumi.Output.secret(dict(zip(FILES, pems, strict=True))),
         )
-        return Server(secret.metadata.name.apply(str), SecretLayout.DAEMON, {})
+        return Server(secret.metadata.name.apply(str), SecretLayout.DAEMON, {}, {})
     layout = SecretLayout.ENVOY if settings.has_gateway else SecretLayout.DAEMON
     hosts = [service_host(name, namespace) for name in (GATEWAY, WORKLOAD)]
     dialled = [settings.gateway.host] if settings.gateway.host else []
@@ -97,14 +99,20 @@ def edge_certificate(settings: Settings, namespace: pulumi.Output[str]) -> Serve
             "namespace": namespace,
             "sans": [*dialled, *hosts, "localhost", "127.0.0.1", *given.sans],
             "clients": [*settings.clients],
+            "client_namespaces": {
+                name: client.namespace
+                for name, client in settings.clients.items()
+                if client.namespace
+            },
             "server_secret_layouts": [layout, *given.secrets],
             "validity_hours": given.validity_hours,
             "early_renewal_hours": given.early_renewal_hours,
             "ca_validity_hours": given.ca_validity_hours,
+            "authorities": given.authorities,
         },
     )
     secret_name = certificates.server_secrets[layout.value]
-    return Server(secret_name, layout, certificates.bundles)
+    return Server(secret_name, layout, certificates.bundles, certificates.valid_until)
 
 
 def internal_certificates(namespace: pulumi.Output[str]) -> buildkit.Certificates:
@@ -207,7 +215,9 @@ def make_gateway(
             "server_secret": edge.secret,
             "server_secret_layout": edge.layout,
             "clients": {
-                name: buildkit.ClientArgs(**client.model_dump(exclude_none=True))
+                name: buildkit.ClientArgs(
+                    **client.model_dump(exclude={"namespace"}, exclude_none=True)
+                )
                 for name, client in settings.clients.items()
             },
             "protocol": gateway.protocol,
@@ -218,8 +228,16 @@ def make_gateway(
             "port": gateway.port,
             "service_type": gateway.service,
             "node_port": gateway.node_port,
+            "annotations": {**gateway.annotations},
+            "load_balancer_class": gateway.load_balancer_class,
+            "source_ranges": gateway.source_ranges,
+            "external_traffic_policy": gateway.external_traffic_policy,
+            "proxy_protocol": gateway.proxy_protocol,
             "image": gateway.image,
             "replicas": gateway.replicas,
+            "max_unavailable": gateway.max_unavailable,
+            "spread": gateway.spread,
+            "resources": buildkit.ResourcesArgs(**gateway.resources.model_dump(exclude_unset=True)),
             "update_timeout": settings.update_timeout,
         },
     )
@@ -262,11 +280,15 @@ def main() -> None:
     settings = load()
     namespace = make_namespace(settings)
     edge = edge_certificate(settings, namespace) if settings.clients else None
-    outputs: dict[str, Any] = {"namespace": namespace, "clients": edge.clients if edge else {}}
+    outputs: dict[str, Any] = {
+        "namespace": namespace,
+        "clients": edge.clients if edge else {},
+        "valid_until": edge.valid_until if edge else {},
+    }
 
     internal = internal_certificates(namespace) if settings.has_gateway else None
     listening = (
-        Server(internal.server_secrets["daemon"], SecretLayout.DAEMON, {})
+        Server(internal.server_secrets["daemon"], SecretLayout.DAEMON, {}, {})
         if internal
         else edge
         if settings.traits.listens

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pulumi_buildkit import _envoy
+from pulumi_buildkit import Role, _envoy, _xds
 
 from bench import installations
 from bench.installations import CLIENT, Installation
@@ -127,7 +127,9 @@ def _gateway(
 
 
 def _bootstrap(address: str, port: int) -> Bootstrap:
-    bootstrap = _envoy.bootstrap(_envoy.Protocol.HTTP2, address, _PORT, 600, 30)
+    bootstrap = _envoy.bootstrap(
+        _envoy.Protocol.HTTP2, address, _PORT, _envoy.Downstream(hold=600, keepalive=30)
+    )
     del bootstrap["admin"]
     resources = bootstrap["static_resources"]
     resources["listeners"] = [one for one in resources["listeners"] if one["name"] != "health"]
@@ -137,17 +139,17 @@ def _bootstrap(address: str, port: int) -> Bootstrap:
 
 def _write(directory: Path, certificates: Path, bootstrap: Bootstrap) -> Path:
     """Write all that Envoy reads, where a pod has it mounted, below a directory."""
-    documents = _envoy.secret_documents([CLIENT], ADDRESS)
+    documents = _xds.documents([_xds.Client(CLIENT, Role.BUILDER)], ADDRESS)
     for mount, cert, key in (
-        (_envoy.SERVER_CERTIFICATES, "daemon.pem", "daemon-key.pem"),
-        (_envoy.UPSTREAM_CERTIFICATES, "cert.pem", "key.pem"),
+        (_xds.SERVER_CERTIFICATES, "daemon.pem", "daemon-key.pem"),
+        (_xds.UPSTREAM_CERTIFICATES, "cert.pem", "key.pem"),
     ):
         (directory / mount[1:]).mkdir(parents=True)
         for source, file in (("ca.pem", "ca.pem"), (cert, "cert.pem"), (key, "key.pem")):
             shutil.copy(certificates / source, directory / mount[1:] / file)
-    (directory / _envoy.SDS[1:]).mkdir(parents=True)
+    (directory / _xds.DIRECTORY[1:]).mkdir(parents=True)
     for file, document in documents.items():
-        (directory / _envoy.SDS[1:] / file).write_text(_below(directory, document))
+        (directory / _xds.DIRECTORY[1:] / file).write_text(_below(directory, document))
     config = directory / "envoy.json"
     config.write_text(_below(directory, bootstrap))
     return config
@@ -155,7 +157,7 @@ def _write(directory: Path, certificates: Path, bootstrap: Bootstrap) -> Path:
 
 def _below(directory: Path, document: dict[str, Any]) -> str:
     text = json.dumps(document)
-    for mount in (_envoy.SERVER_CERTIFICATES, _envoy.UPSTREAM_CERTIFICATES, _envoy.SDS):
+    for mount in (_xds.SERVER_CERTIFICATES, _xds.UPSTREAM_CERTIFICATES, _xds.DIRECTORY):
         text = text.replace(f'"{mount}', f'"{directory}{mount}')
     return text
 

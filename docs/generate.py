@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from pulumi_buildkit import Protocol, Security, ServiceType
+from pulumi_buildkit import ExternalTrafficPolicy, Protocol, Role, Security, ServiceType
 from pulumi_buildkit.secret_layout import SecretLayout
 from pulumi_buildkit.volume import VolumeKind
 
@@ -54,7 +54,16 @@ _NOTES = """
 _KINDS = {"array": "list", "boolean": "`true`, `false`", "object": "map", "string": "text"}
 _ENUMS: dict[str, type[Enum]] = {
     enum.__name__: enum
-    for enum in (Mode, Protocol, SecretLayout, Security, ServiceType, VolumeKind)
+    for enum in (
+        ExternalTrafficPolicy,
+        Mode,
+        Protocol,
+        Role,
+        SecretLayout,
+        Security,
+        ServiceType,
+        VolumeKind,
+    )
 }
 
 Schema = dict[str, Any]
@@ -130,6 +139,8 @@ def _default(value: Any) -> str:
             return "see below"
         case []:
             return "none"
+        case [*items]:
+            return ", ".join(f"`{item}`" for item in items)
         case bool():
             return f"`{str(value).lower()}`"
         case str() | int():

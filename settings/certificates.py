@@ -2,11 +2,22 @@
 
 from typing import Annotated
 
+from pulumi_buildkit import Role
+from pulumi_buildkit.certificates import AUTHORITY
 from pulumi_buildkit.secret_layout import SecretLayout
-from pydantic import BeforeValidator, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 
 from settings.section import Section
-from settings.values import Certificate, ClientName, ClientSan, Hours, ObjectName, San, shown_as
+from settings.values import (
+    Certificate,
+    CertificateName,
+    ClientSan,
+    Hours,
+    Name,
+    ObjectName,
+    San,
+    shown_as,
+)
 
 PrivateKey = Annotated[SecretStr, shown_as("PEM")]
 
@@ -25,7 +36,11 @@ class CertificateSettings(Section):
     early_renewal_hours: Hours = 720
     """`pulumi up` renews a certificate this many hours before it ends."""
     ca_validity_hours: Hours = 87_600
-    """How long the certificate authorities are valid, in hours."""
+    """How long a CA is valid, in hours; `pulumi up` renews it before it could end earlier than what
+    it signs."""
+    authorities: Annotated[list[CertificateName], Field(min_length=1)] = [AUTHORITY]
+    """Names of the CAs, from the oldest to the newest. All are trusted; the first signs the
+    server's certificate, the last the clients'."""
     secrets: list[SecretLayout] = []
     """Further Secrets to put the server's certificate in, for others to use."""
     existing_secret: ObjectName | None = None
@@ -55,6 +70,11 @@ class CertificateSettings(Section):
 class ClientSettings(Section):
     """One client that may build: write `{}`, or nothing, for a certificate that is made here."""
 
+    role: Role = Role.BUILDER
+    """What it may do at a gateway with `protocol: http2`; elsewhere everybody is an admin."""
+    namespace: Name | None = None
+    """Namespace of the Secret with its certificate, where there has to be one of that name.
+    Default: that of all the others."""
     san: ClientSan | None = None
     """What stands in its certificate, where certificates are your own. Default:
     `spiffe://buildkit/client/NAME`."""
@@ -64,4 +84,4 @@ def _nothing_is_empty(value: object) -> object:
     return {} if value is None else value
 
 
-Clients = dict[ClientName, Annotated[ClientSettings, BeforeValidator(_nothing_is_empty)]]
+Clients = dict[CertificateName, Annotated[ClientSettings, BeforeValidator(_nothing_is_empty)]]

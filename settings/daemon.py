@@ -36,7 +36,7 @@ class GarbageCollectionSettings(Section):
 
 
 class ResourceSettings(Section):
-    """What buildkitd's container asks of its node, cpu, memory and others, by name."""
+    """What a container asks of its node, cpu, memory and others, by name."""
 
     requests: dict[ResourceName, Quantity] = {}
     """What is set aside for it. Default: its limits."""

@@ -1,10 +1,21 @@
 """The keys of the gateway."""
 
-from pulumi_buildkit import ENVOY_IMAGE, Protocol, ServiceType
-from pulumi_buildkit.gateway import KEEPALIVE
+from pulumi_buildkit import ENVOY_IMAGE, ExternalTrafficPolicy, Protocol, ServiceType
+from pulumi_buildkit.gateway import KEEPALIVE, SPREAD
 
+from settings.daemon import ResourceSettings
 from settings.section import Section
-from settings.values import Host, Image, Keepalive, NodePort, Port, Replicas, Seconds
+from settings.values import (
+    Host,
+    Image,
+    Keepalive,
+    Label,
+    Network,
+    NodePort,
+    Port,
+    Replicas,
+    Seconds,
+)
 
 
 class GatewaySettings(Section):
@@ -23,8 +34,27 @@ class GatewaySettings(Section):
     """Port of the gateway's Service."""
     node_port: NodePort | None = None
     """Port on every node, with `service: NodePort`. Default: one that Kubernetes chooses."""
+    annotations: dict[Label, str] = {}
+    """Annotations of its Service, by which clouds set up their load balancers. Default: none."""
+    load_balancer_class: Label | None = None
+    """Who makes the load balancer, with `service: LoadBalancer`. Default: the cluster's own."""
+    source_ranges: list[Network] = []
+    """Networks whose clients the load balancer lets in, with `service: LoadBalancer`. Default:
+    all."""
+    external_traffic_policy: ExternalTrafficPolicy | None = None
+    """What a node does with connections from outside, with `service: NodePort` or `LoadBalancer`.
+    Default: Kubernetes', Cluster."""
+    proxy_protocol: bool = False
+    """Whether a load balancer says in front of each connection who its client is, by the PROXY
+    protocol. Whoever does not is refused then."""
     replicas: Replicas = 2
     """Number of gateway pods."""
+    max_unavailable: Replicas = 1
+    """How many of its pods may be evicted at once, as when nodes are drained."""
+    spread: list[Label] = [*SPREAD]
+    """Labels of nodes over whose values its pods are spread where they can be."""
+    resources: ResourceSettings = ResourceSettings()
+    """What each of its pods asks of its node."""
     hold: Seconds | None = None
     """How long a build waits for a ready buildkitd, in seconds. Default: 600; where a new pod has
     to wait for the builds of the old one, two minutes more than `drain.timeout`."""

@@ -87,6 +87,7 @@ _ADVICE = {
     "model_type": NO_MAP,
     "string_type": NO_TEXT,
     "string_unicode": NO_TEXT,
+    "too_short": "is empty; write one item at least",
 }
 
 _SHORT = reprlib.Repr()

@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Annotated, LiteralString
 
 from cryptography import x509
-from pulumi_buildkit.certificates import RESERVED_CLIENTS, is_address
+from pulumi_buildkit.certificates import RESERVED_NAMES, is_address
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -52,6 +53,14 @@ def _is_host(value: str) -> bool:
 
 def _is_san(value: str) -> bool:
     return _is_host(value) or bool(like(r"[a-z][a-z0-9+.-]*://[!-~]+")(value))
+
+
+def _is_network(value: str) -> bool:
+    try:
+        ip_network(value)
+    except ValueError:
+        return False
+    return "/" in value and "%" not in value
 
 
 def _holds_certificates(pem: str) -> bool:
@@ -110,11 +119,11 @@ DataKey = Annotated[
     ),
     shown_as("name"),
 ]
-ClientName = Annotated[
+CertificateName = Annotated[
     Name,
     check(
-        lambda value: value not in RESERVED_CLIENTS,
-        "is a name that the server's own certificates have; give the client another",
+        lambda value: value not in RESERVED_NAMES,
+        "is a name that the server's own certificates have; take another",
     ),
 ]
 Image = Annotated[
@@ -154,6 +163,22 @@ ResourceName = Annotated[
         "is no resource of a container; take cpu, memory, ephemeral-storage, hugepages-SIZE or "
         "DOMAIN/NAME",
     ),
+]
+Network = Annotated[
+    str,
+    check(
+        _is_network,
+        "is no network; write it as ADDRESS/BITS, as 192.0.2.0/24, with no bit of a host in it",
+    ),
+    shown_as("network"),
+]
+Label = Annotated[
+    str,
+    check(
+        like(rf"({_DNS_NAME}/)?{_KEY}"),
+        "is no name of a label or annotation; write it as NAME or DOMAIN/NAME",
+    ),
+    shown_as("name"),
 ]
 _WHOLE = BeforeValidator(_no_truth_value)
 Port = Annotated[int, Field(ge=1, le=65535), _WHOLE]

@@ -62,20 +62,32 @@ GATEWAY = {
     "replicas": st.integers(1, 1000),
     "hold": st.integers(0, 86_400),
     "image": IMAGES,
+    "annotations": by_name(TEXTS, one_of("example.com/scheme", "note")),
+    "proxyProtocol": st.booleans(),
+    "maxUnavailable": st.integers(1, 1000),
+    "spread": few(one_of("kubernetes.io/hostname", "rack")),
+    "resources": some(requests=some(**REQUESTS), limits=some(**LIMITS)),
+}
+EXTERNAL = {"externalTrafficPolicy": one_of("Cluster", "Local")}
+BALANCER = {
+    "loadBalancerClass": one_of("example.com/nlb"),
+    "sourceRanges": few(one_of("10.0.0.0/8", "fd00::/8")),
 }
 NODE_PORT = {"nodePort": st.integers(30000, 32767)}  # what the API server gives away
 EXPOSED = [
     some(**GATEWAY, enabled=st.booleans(), host=HOSTS),
-    of({"service": one_of("NodePort"), "host": HOSTS}, **GATEWAY, **NODE_PORT),
-    of({"service": one_of("LoadBalancer"), "host": HOSTS}, **GATEWAY),
+    of({"service": one_of("NodePort"), "host": HOSTS}, **GATEWAY, **NODE_PORT, **EXTERNAL),
+    of({"service": one_of("LoadBalancer"), "host": HOSTS}, **GATEWAY, **BALANCER, **EXTERNAL),
 ]
 CERTIFICATES = some(
     sans=few(HOSTS),
     validityHours=st.integers(1000, 80_000),
     earlyRenewalHours=st.integers(1, 999),
-    caValidityHours=st.integers(80_000, 876_000),
+    caValidityHours=st.integers(81_000, 876_000),
+    authorities=one_of(["ca"], ["ca-2026", "ca-2027"]),
     secrets=few(st.sampled_from(SecretLayout)),
 ) | of({"existingSecret": NAMES}, layout=st.sampled_from(SecretLayout))
+CLIENTS = some(role=one_of("admin"), namespace=NAMES)
 VOLUME = of({"kind": one_of("emptyDir")}, size=SIZES) | of(
     {"kind": one_of("claim")}, size=SIZES, storageClass=NAMES, protect=st.booleans()
 )
@@ -154,7 +166,7 @@ def _of_mode(mode: Mode) -> Configuration:
         "mode": st.just(mode.value),
         "security": one_of(*(security.value for security in Security)),
         "namespace": st.just(NAMESPACE),
-        "clients": by_name(st.just({})).map(lambda clients: {"dev": {}, **clients}),
+        "clients": by_name(CLIENTS).map(lambda clients: {"dev": {}, **clients}),
         **({"job": BUILDS} if traits.builds else {}),
     }
     keys = {

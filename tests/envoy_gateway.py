@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from pulumi_buildkit import _envoy
+from pulumi_buildkit import Role, _xds
 from pulumi_buildkit.certificates import client_uri
 from pulumi_buildkit.secret_layout import FILES
 
@@ -43,18 +43,24 @@ class Authority:
         self._pem = self._sign(self._name, self._key, constraints)
 
     def issue(
-        self, directory: Path, *sans: x509.GeneralName, ends: datetime.timedelta = HOUR
+        self,
+        directory: Path,
+        *sans: x509.GeneralName,
+        client: bool = True,
+        begins: datetime.timedelta = -HOUR,
+        ends: datetime.timedelta = HOUR,
     ) -> Path:
         """Write the CA, a certificate for *sans* and its key, as a pod has them.
 
-        It *ends* that much from now.
+        It *begins* and *ends* that much from now, and is good for a *client* too.
         """
         directory.mkdir(parents=True, exist_ok=True)
         key = self._new_key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leaf")])
-        uses = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+        uses = [ExtendedKeyUsageOID.SERVER_AUTH]
+        uses += [ExtendedKeyUsageOID.CLIENT_AUTH] if client else []
         extensions = (x509.SubjectAlternativeName(sans), x509.ExtendedKeyUsage(uses))
-        certificate = self._sign(subject, key, *extensions, ends=ends)
+        certificate = self._sign(subject, key, *extensions, begins=begins, ends=ends)
         for file, pem in zip(FILES, (self._pem, certificate, _pem(key)), strict=True):
             (directory / file).write_bytes(pem)
         return directory
@@ -63,16 +69,17 @@ class Authority:
         """The files of the client *name*, as the program's outputs have them."""
         return self.issue(directory, x509.UniformResourceIdentifier(client_uri(name)))
 
-    def server(self, directory: Path) -> Path:
+    def server(self, directory: Path, client: bool = True) -> Path:
         """The files of a server on this machine."""
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        return self.issue(directory, x509.DNSName(UPSTREAM), address)
+        return self.issue(directory, x509.DNSName(UPSTREAM), address, client=client)
 
     def _sign(
         self,
         subject: x509.Name,
         key: PrivateKey,
         *extensions: x509.ExtensionType,
+        begins: datetime.timedelta = -HOUR,
         ends: datetime.timedelta = HOUR,
     ) -> bytes:
         now = datetime.datetime.now(datetime.UTC)
@@ -82,7 +89,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - HOUR)
+            .not_valid_before(now + begins)
             .not_valid_after(now + ends)
         )
         for extension in extensions:
@@ -106,24 +113,24 @@ def write_bootstrap(root: Path, bootstrap: dict[str, Any]) -> Path:
     return file
 
 
-def write_clients(root: Path, clients: list[str]) -> None:
-    """The mounted SDS files, which let *clients* in."""
-    write_sans(root, [client_uri(name) for name in clients])
+def write_clients(root: Path, clients: list[str], role: Role = Role.BUILDER) -> None:
+    """The watched files, which let *clients* in."""
+    write_sans(root, [client_uri(name) for name in clients], role)
 
 
-def write_sans(root: Path, sans: list[str]) -> None:
-    """The mounted SDS files, which let in whose certificate has one of *sans*."""
-    documents = _envoy.secret_documents(sans, UPSTREAM)
-    with _mounted(Path(f"{root}{_envoy.SDS}")) as directory:
+def write_sans(root: Path, sans: list[str], role: Role = Role.BUILDER) -> None:
+    """The watched files, which let in whose certificate has one of *sans*."""
+    documents = _xds.documents([_xds.Client(san, role) for san in sans], UPSTREAM)
+    with _mounted(Path(f"{root}{_xds.DIRECTORY}")) as directory:
         for name, document in documents.items():
             (directory / name).write_text(_below(root, document))
 
 
 def write_certificates(root: Path, edge: Authority, internal: Authority) -> None:
     """The gateway's two mounted Secrets."""
-    with _mounted(Path(f"{root}{_envoy.SERVER_CERTIFICATES}")) as directory:
+    with _mounted(Path(f"{root}{_xds.SERVER_CERTIFICATES}")) as directory:
         edge.server(directory)
-    with _mounted(Path(f"{root}{_envoy.UPSTREAM_CERTIFICATES}")) as directory:
+    with _mounted(Path(f"{root}{_xds.UPSTREAM_CERTIFICATES}")) as directory:
         internal.client(directory, "gateway")
 
 

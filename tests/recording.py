@@ -101,9 +101,9 @@ _COMPUTED: dict[str, Callable[[MockResourceArgs], Values]] = {
     "kubernetes:core/v1:Service": _service,
     "random:index/randomString:RandomString": lambda args: {"result": "x1y2z"},
     "tls:index/privateKey:PrivateKey": _pem("privateKeyPem", "publicKeyPem"),
-    "tls:index/selfSignedCert:SelfSignedCert": _pem("certPem"),
+    "tls:index/selfSignedCert:SelfSignedCert": _pem("certPem", "validityEndTime"),
     "tls:index/certRequest:CertRequest": _pem("certRequestPem"),
-    "tls:index/locallySignedCert:LocallySignedCert": _pem("certPem"),
+    "tls:index/locallySignedCert:LocallySignedCert": _pem("certPem", "validityEndTime"),
 }
 
 

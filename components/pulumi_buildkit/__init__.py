@@ -8,6 +8,7 @@ from pulumi_buildkit.deployment import BuildkitDeployment, BuildkitDeploymentArg
 from pulumi_buildkit.gateway import (
     ENVOY_IMAGE,
     ClientArgs,
+    ExternalTrafficPolicy,
     Gateway,
     GatewayArgs,
     Protocol,
@@ -16,6 +17,7 @@ from pulumi_buildkit.gateway import (
 from pulumi_buildkit.job import BuildkitJob, BuildkitJobArgs
 from pulumi_buildkit.pod import BuildkitPod, BuildkitPodArgs
 from pulumi_buildkit.registry import RegistryArgs
+from pulumi_buildkit.role import Role
 from pulumi_buildkit.secret_layout import SecretLayout
 from pulumi_buildkit.security import Security, default_image
 from pulumi_buildkit.stateful_set import BuildkitStatefulSet, BuildkitStatefulSetArgs
@@ -39,12 +41,14 @@ __all__ = [
     "ClientArgs",
     "ClientBundle",
     "DaemonArgs",
+    "ExternalTrafficPolicy",
     "GarbageCollectionArgs",
     "Gateway",
     "GatewayArgs",
     "Protocol",
     "RegistryArgs",
     "ResourcesArgs",
+    "Role",
     "SecretKeyArgs",
     "SecretLayout",
     "Security",

@@ -1,14 +1,14 @@
-"""Envoy's bootstrap and its file-based secrets, as values that are ready for JSON.
+"""Envoy's bootstrap, as a value that is ready for JSON.
 
-Field by field from https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/api.
+Field by field from https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/api. What a running Envoy
+reads anew is in `_xds`.
 """
 
 from enum import Enum
-from ipaddress import ip_address
-from typing import Any
+from typing import Any, NamedTuple
 
-from pulumi_buildkit.certificates import is_address
-from pulumi_buildkit.secret_layout import FILES
+from pulumi_buildkit import _access_log, _xds
+from pulumi_buildkit._message import extension, typed
 
 PORT = 1234
 """Where clients connect."""
@@ -17,13 +17,6 @@ HEALTH_PORT = 8081
 HEALTH_PATH = "/ready"
 ADMIN_PORT = 9901
 """Envoy's admin interface, on the pod's loopback only."""
-
-SERVER_CERTIFICATES = "/certs/server"
-"""Mount of the Secret that clients meet, as `FILES`."""
-UPSTREAM_CERTIFICATES = "/certs/upstream"
-"""Mount of the Secret that buildkitd meets, as `FILES`."""
-SDS = "/etc/envoy/sds"
-"""Mount of the ConfigMap with the `secret_documents`."""
 
 # gRPC's HTTP/2, and grpc-go refuses a server that doesn't say so.
 _ALPN = ["h2"]
@@ -38,6 +31,9 @@ _TRY_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _BACK_OFF = {"base_interval": "0.25s", "max_interval": f"{_RETRY_SECONDS}s"}
 _CONNECTOR = "connector"
+# How long a stranger may keep a connection open before it has said who it is. Where bytes are
+# passed on, nobody is asked before buildkitd is there, and clients wait for 20 seconds.
+_HANDSHAKE = {"requests": "10s", "bytes": "30s"}
 # What a client says of itself at its end, and waits for: it must not be held.
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/"
 _TRACES_SECONDS = 1
@@ -59,42 +55,48 @@ PASSING = {
 """The statistics of what passes through at the moment, and of all that ever did."""
 
 
-def bootstrap(
-    protocol: Protocol, upstream_host: str, upstream_port: int, hold: int, keepalive: int
-) -> dict[str, Any]:
-    """A gateway that holds a build for *hold* seconds while buildkitd can't be reached.
+class Downstream(NamedTuple):
+    """How clients are met."""
 
-    It asks a client every *keepalive* seconds whether it is there; 0: never.
-    """
+    hold: int
+    """Seconds that a build is held while buildkitd can't be reached."""
+    keepalive: int
+    """Seconds from one question to a client, whether it is there, to the next; 0: never."""
+    proxy_protocol: bool = False
+    """Whether each connection begins with what a load balancer says of its client."""
+
+
+def bootstrap(
+    protocol: Protocol, upstream_host: str, upstream_port: int, downstream: Downstream
+) -> dict[str, Any]:
+    """A gateway in front of buildkitd."""
     return {
         # Envoy reads no certificate from a file without a name of its own.
         "node": {"id": "gateway", "cluster": "gateway"},
         "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
         "bootstrap_extensions": [
-            _extension(
+            extension(
                 "envoy.bootstrap.internal_listener",
                 "envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
             )
         ],
         "static_resources": _PASSES[protocol](
-            upstream_host, _address(upstream_host, upstream_port), hold, keepalive
+            upstream_host, _address(upstream_host, upstream_port), downstream
         ),
     }
 
 
-def _passes_requests(
-    name: str, address: dict[str, Any], hold: int, keepalive: int
-) -> dict[str, Any]:
+def _passes_requests(name: str, address: dict[str, Any], downstream: Downstream) -> dict[str, Any]:
     """HTTP/2, with a connection of its own to buildkitd for each client.
 
     The connector makes it: to it a connect is done when it succeeds, however often it is refused.
     So a try ends by its time alone, and a hold has so and so many of them.
     """
-    tries, seconds = _tries(hold)
+    tries, seconds = _tries(downstream.hold)
     connector = {"envoy_internal_address": {"server_listener_name": _CONNECTOR}}
     return {
         "listeners": [
-            _client_listener(_requests(hold, tries, keepalive)),
+            _client_listener(_requests(downstream, tries), downstream, _HANDSHAKE["requests"]),
             _connector_listener(),
             _health_listener(),
         ],
@@ -109,13 +111,19 @@ def _passes_requests(
     }
 
 
-def _passes_bytes(name: str, address: dict[str, Any], hold: int, keepalive: int) -> dict[str, Any]:
-    """TCP, as long as it takes to connect; the clients give up before *hold* is over."""
+def _passes_bytes(name: str, address: dict[str, Any], downstream: Downstream) -> dict[str, Any]:
+    """TCP, as long as it takes to connect; the clients give up before a long hold is over."""
+    connect = _bytes(
+        "buildkit",
+        "buildkitd",
+        _attempts(downstream.hold),
+        access_log=_access_log.connections(),
+    )
     return {
         "listeners": [
             {
-                **_client_listener(_bytes("buildkit", "buildkitd", _attempts(hold))),
-                **_tcp_keepalive(keepalive),
+                **_client_listener(connect, downstream, _HANDSHAKE["bytes"]),
+                **_tcp_keepalive(downstream.keepalive),
             },
             _health_listener(),
         ],
@@ -144,102 +152,56 @@ def _attempts(hold: int) -> int:
     return max(1, round(hold / (_RETRY_SECONDS / 2)))
 
 
-def secret_documents(clients: list[str], upstream_host: str) -> dict[str, dict[str, Any]]:
-    """The files of the directory `SDS`, by name: certificates, and who is let in by which SAN."""
-    documents = {
-        "server": _certificate(SERVER_CERTIFICATES),
-        "clients": _validation(SERVER_CERTIFICATES, clients),
-        "gateway": _certificate(UPSTREAM_CERTIFICATES),
-        "buildkitd": _validation(UPSTREAM_CERTIFICATES, [upstream_host]),
-    }
-    return {
-        f"{name}.json": {"resources": [{**_typed(_SECRET), "name": name, **document}]}
-        for name, document in documents.items()
-    }
-
-
-_TLS = "envoy.extensions.transport_sockets.tls.v3"
-_SECRET = f"{_TLS}.Secret"
-
-
-def _typed(message: str) -> dict[str, str]:
-    return {"@type": f"type.googleapis.com/{message}"}
-
-
-def _extension(name: str, message: str, **fields: Any) -> dict[str, Any]:
-    return {"name": name, "typed_config": {**_typed(message), **fields}}
-
-
 def _address(host: str, port: int) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": port}}
-
-
-def _certificate(directory: str) -> dict[str, Any]:
-    return {
-        "tls_certificate": {
-            "certificate_chain": {"filename": f"{directory}/{FILES.cert}"},
-            "private_key": {"filename": f"{directory}/{FILES.key}"},
-            "watched_directory": {"path": directory},
-        }
-    }
-
-
-def _validation(directory: str, sans: list[str]) -> dict[str, Any]:
-    return {
-        "validation_context": {
-            "trusted_ca": {"filename": f"{directory}/{FILES.ca}"},
-            "watched_directory": {"path": directory},
-            "match_typed_subject_alt_names": [_san_matcher(san) for san in sans],
-        }
-    }
-
-
-def _san_matcher(san: str) -> dict[str, Any]:
-    if is_address(san):
-        # Envoy compares the text, which has no leading zeros.
-        return {"san_type": "IP_ADDRESS", "matcher": {"exact": str(ip_address(san))}}
-    return {"san_type": "URI" if ":" in san else "DNS", "matcher": {"exact": san}}
-
-
-def _secret_file(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "sds_config": {
-            "resource_api_version": "V3",
-            "path_config_source": {
-                "path": f"{SDS}/{name}.json",
-                "watched_directory": {"path": SDS},
-            },
-        },
-    }
 
 
 def _tls(certificate: str, validation: str) -> dict[str, Any]:
     return {
         "alpn_protocols": _ALPN,
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-        "tls_certificate_sds_secret_configs": [_secret_file(certificate)],
-        "validation_context_sds_secret_config": _secret_file(validation),
+        "tls_certificate_sds_secret_configs": [_secret(certificate)],
+        "validation_context_sds_secret_config": _secret(validation),
     }
 
 
-def _client_listener(network_filter: dict[str, Any]) -> dict[str, Any]:
-    downstream_tls = _extension(
+def _secret(name: str) -> dict[str, Any]:
+    return {"name": name, "sds_config": _xds.source(name)}
+
+
+def _client_listener(
+    network_filter: dict[str, Any], downstream: Downstream, handshake: str
+) -> dict[str, Any]:
+    downstream_tls = extension(
         "envoy.transport_sockets.tls",
-        f"{_TLS}.DownstreamTlsContext",
+        f"{_xds.TLS}.DownstreamTlsContext",
         require_client_certificate=True,
-        common_tls_context=_tls("server", "clients"),
+        common_tls_context=_tls(_xds.SERVER, _xds.CLIENTS),
     )
     return {
         "name": "clients",
         "stat_prefix": "clients",
         "address": _address("0.0.0.0", PORT),
-        "filter_chains": [{"transport_socket": downstream_tls, "filters": [network_filter]}],
+        "listener_filters": [_PROXY_PROTOCOL] if downstream.proxy_protocol else [],
+        "filter_chains": [
+            {
+                "transport_socket": downstream_tls,
+                "transport_socket_connect_timeout": handshake,
+                "filters": [network_filter],
+            }
+        ],
+        "access_log": _access_log.refusals(),
     }
 
 
+_PROXY_PROTOCOL = extension(
+    "envoy.filters.listener.proxy_protocol",
+    "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+)
+
+
 def _health_listener() -> dict[str, Any]:
-    health_check = _extension(
+    health_check = extension(
         "envoy.filters.http.health_check",
         "envoy.extensions.filters.http.health_check.v3.HealthCheck",
         pass_through_mode=False,
@@ -255,10 +217,10 @@ def _health_listener() -> dict[str, Any]:
 def _http(
     name: str, filters: list[dict[str, Any]], virtual_hosts: list[dict[str, Any]], **fields: Any
 ) -> dict[str, Any]:
-    router = _extension(
+    router = extension(
         "envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router"
     )
-    return _extension(
+    return extension(
         "envoy.filters.network.http_connection_manager",
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=name,
@@ -268,7 +230,7 @@ def _http(
     )
 
 
-def _requests(hold: int, tries: int, keepalive: int) -> dict[str, Any]:
+def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
     """HTTP/2: answers at once, and tries to connect behind it."""
     traces = {
         "match": {"prefix": TRACES},
@@ -294,17 +256,18 @@ def _requests(hold: int, tries: int, keepalive: int) -> dict[str, Any]:
     }
     return _http(
         "buildkit",
-        [],
+        [_ROLES],
         [virtual_host],
         codec_type="HTTP2",
+        access_log=_access_log.requests(),
         # A build may be silent for hours.
         stream_idle_timeout="0s",
         request_timeout="0s",
-        local_reply_config={"mappers": [_said_when_over(hold)]},
+        local_reply_config={"mappers": [_said_when_over(downstream.hold), _SAID_WHEN_REFUSED]},
         # Keeps load balancers' idle timers away, and finds clients that are gone.
         http2_protocol_options=(
-            {"connection_keepalive": {"interval": f"{keepalive}s", "timeout": "10s"}}
-            if keepalive
+            {"connection_keepalive": {"interval": f"{downstream.keepalive}s", "timeout": "10s"}}
+            if downstream.keepalive
             else {}
         ),
     )
@@ -313,10 +276,29 @@ def _requests(hold: int, tries: int, keepalive: int) -> dict[str, Any]:
 def _said_when_over(hold: int) -> dict[str, Any]:
     """What a build is told when its hold is over: what it means, and Envoy's own words."""
     words = f"no buildkitd was ready (gateway.hold: {hold} s): %LOCAL_REPLY_BODY%"
+    return _said({"response_flag_filter": {"flags": ["UF", "URX"]}}, words)
+
+
+def _said(instead_of: dict[str, Any], words: str) -> dict[str, Any]:
     return {
-        "filter": {"response_flag_filter": {"flags": ["UF", "URX"]}},
+        "filter": instead_of,
         "body_format_override": {"text_format_source": {"inline_string": words}},
     }
+
+
+_SAID_WHEN_REFUSED = _said(
+    {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 403}}}},
+    f"{_access_log.CLIENT} may not call %REQ(:PATH)%: its role has no such right, or it is no "
+    "client any more",
+)
+# Who may call what is a file, which changes under the connections that are there.
+_ROLES = {
+    "name": _xds.ROLES,
+    "config_discovery": {
+        "config_source": _xds.source(_xds.ROLES),
+        "type_urls": [f"type.googleapis.com/{_xds.RBAC}"],
+    },
+}
 
 
 def _connector_listener() -> dict[str, Any]:
@@ -338,7 +320,7 @@ def _connector_listener() -> dict[str, Any]:
 
 def _bytes(name: str, cluster: str, attempts: int, **fields: Any) -> dict[str, Any]:
     """Passes on what it gets, once it is connected."""
-    return _extension(
+    return extension(
         "envoy.filters.network.tcp_proxy",
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         stat_prefix=name,
@@ -389,11 +371,11 @@ _LINUX = {
 
 
 def _upstream_tls(name: str) -> dict[str, Any]:
-    return _extension(
+    return extension(
         "envoy.transport_sockets.tls",
-        f"{_TLS}.UpstreamTlsContext",
+        f"{_xds.TLS}.UpstreamTlsContext",
         sni=name,
-        common_tls_context=_tls("gateway", "buildkitd"),
+        common_tls_context=_tls(_xds.GATEWAY, _xds.BUILDKITD),
     )
 
 
@@ -436,7 +418,7 @@ _UPSTREAM_REQUESTS: dict[str, Any] = {
     "connection_pool_per_downstream_connection": True,
     "typed_extension_protocol_options": {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            **_typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
+            **typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
             "explicit_http_config": {"http2_protocol_options": {}},
             # A connection without a request is nobody's: Envoy keeps it when its client has
             # gone, and buildkitd's drain would take it for a client.

@@ -3,7 +3,7 @@
 import base64
 import ipaddress
 from collections.abc import Mapping, Sequence
-from typing import NotRequired, TypedDict, cast
+from typing import NamedTuple, NotRequired, TypedDict, cast
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -12,10 +12,12 @@ import pulumi_tls as tls
 from pulumi_buildkit.metadata import labels, metadata
 from pulumi_buildkit.secret_layout import FILES, LAYOUTS, Layout, SecretLayout, ServerKeys
 
-# The CA's and the server's resources are called so, and what is left are the server's Secrets.
-RESERVED_CLIENTS = frozenset(
+AUTHORITY = "ca"
+"""What the CA is called when nobody says."""
+
+# The server's resources are called so, and what is left are its Secrets.
+RESERVED_NAMES = frozenset(
     {
-        "ca",
         "server",
         *(
             layout.suffix.removesuffix("-certs")
@@ -24,7 +26,7 @@ RESERVED_CLIENTS = frozenset(
         ),
     }
 )
-"""Names that no client may have."""
+"""Names that no CA and no client may have."""
 
 _ALGORITHM = "ECDSA"
 # The provider's own default is P224, which Go's TLS refuses.
@@ -51,8 +53,10 @@ class CertificatesArgs(TypedDict):
     """Names and addresses that clients dial: the server certificate's subject alternative names."""
     clients: list[str]
     """A certificate is made for each of these names, with the URI of `client_uri` in it; there may
-    be none. The names of the CA's and the server's own parts are refused: ca, server, daemon,
+    be none. The names of the CAs and of the server's own parts are refused: server, daemon,
     envoy."""
+    client_namespaces: NotRequired[dict[str, pulumi.Input[str]]]
+    """Namespace of a client's Secret, by client. Default: that of the others."""
     server_secret_layouts: NotRequired[list[str]]
     """A Secret with the server's certificate is made for each of these values of `SecretLayout`:
     daemon (`NAME-daemon-certs`), envoy (`NAME-envoy-certs`), combined (`NAME-secrets`, with the
@@ -62,7 +66,12 @@ class CertificatesArgs(TypedDict):
     early_renewal_hours: NotRequired[int]
     """An update renews a certificate this many hours before it ends. Default: 720 (30 days)."""
     ca_validity_hours: NotRequired[int]
-    """How long the CA is valid, in hours. Default: 87600 (ten years)."""
+    """How long a CA is valid, in hours. An update renews it, with the same key, before it could end
+    earlier than what it signs. Default: 87600 (ten years)."""
+    authorities: NotRequired[list[str]]
+    """Names of the CAs, from the oldest to the newest. All are trusted; the first signs the
+    server's certificate, the last the clients'. So a change of CA loses no client: add a name, hand
+    out the clients' new certificates, take the old name away. Default: ca."""
 
 
 def client_uri(client: str) -> str:
@@ -93,6 +102,13 @@ def _resolved(names: dict[str, pulumi.Output[str]]) -> pulumi.Output[dict[str, s
     return cast("pulumi.Output[dict[str, str]]", pulumi.Output.from_input(names))
 
 
+class _Authority(NamedTuple):
+    """A CA that signs."""
+
+    cert_pem: pulumi.Output[str]
+    key_pem: pulumi.Output[str]
+
+
 class Certificates(pulumi.ComponentResource):
     """What upstream's create-certs.sh makes, with a certificate of its own for every client.
 
@@ -102,13 +118,15 @@ class Certificates(pulumi.ComponentResource):
     """
 
     ca_pem: pulumi.Output[str]
-    """The CA's certificate."""
+    """The certificates of all CAs."""
     server_secrets: pulumi.Output[dict[str, str]]
     """Name of each Secret with the server's certificate, by layout."""
     client_secrets: pulumi.Output[dict[str, str]]
     """Name of each client's Secret (ca.pem, cert.pem, key.pem), by client."""
     bundles: pulumi.Output[dict[str, ClientBundle]]
     """Each client's PEM files, by client. Secret."""
+    valid_until: pulumi.Output[dict[str, str]]
+    """When each certificate ends, in RFC 3339, by the name of its CA or client, or `server`."""
 
     def __init__(
         self, name: str, args: CertificatesArgs, opts: pulumi.ResourceOptions | None = None
@@ -120,24 +138,27 @@ class Certificates(pulumi.ComponentResource):
         self._validity = int(args.get("validity_hours", 8760))
         self._early_renewal = int(args.get("early_renewal_hours", 720))
         layouts = list(dict.fromkeys(args.get("server_secret_layouts", [SecretLayout.DAEMON])))
-        self._check(args["clients"], layouts)
+        authorities = args.get("authorities", [AUTHORITY])
+        ca_validity = int(args.get("ca_validity_hours", 87600))
+        self._check(args["clients"], layouts, authorities, ca_validity)
 
-        self._ca_key = self._private_key(f"{name}-ca")
-        self._ca = self._authority(int(args.get("ca_validity_hours", 87600)))
-        self.ca_pem = self._ca.cert_pem
+        self._valid_until: dict[str, pulumi.Output[str]] = {}
+        made = [self._authority(authority, ca_validity) for authority in authorities]
+        self.ca_pem = pulumi.Output.all(*(authority.cert_pem for authority in made)).apply("".join)
 
         # The elements are resolved, too, which the type of from_input doesn't say.
         sans = cast("pulumi.Output[list[str]]", pulumi.Output.from_input(args["sans"])).apply(
             lambda names: list(dict.fromkeys(names))
         )
         server = self._issue(
-            f"{name}-server",
+            "server",
+            made[0],
             common_name=f"{name} server",
             usage="server_auth",
             dns_names=sans.apply(lambda names: [san for san in names if not is_address(san)]),
             ip_addresses=sans.apply(lambda names: [san for san in names if is_address(san)]),
         )
-        clients = {client: self._client(client) for client in args["clients"]}
+        clients = {client: self._client(client, made[-1]) for client in args["clients"]}
         self.server_secrets = _resolved(
             {
                 layout.value: self._server_secret(LAYOUTS[layout], server, [*clients.values()])
@@ -146,21 +167,29 @@ class Certificates(pulumi.ComponentResource):
         )
         self.client_secrets = _resolved(
             {
-                client: self._secret(f"{client}-certs", _files(FILES, bundle))
+                client: self._secret(
+                    f"{client}-certs",
+                    _files(FILES, bundle),
+                    namespace=args.get("client_namespaces", {}).get(client),
+                )
                 for client, bundle in clients.items()
             }
         )
         self.bundles = pulumi.Output.secret(clients)
+        self.valid_until = _resolved(self._valid_until)
         self.register_outputs(
             {
                 "caPem": self.ca_pem,
                 "serverSecrets": self.server_secrets,
                 "clientSecrets": self.client_secrets,
                 "bundles": self.bundles,
+                "validUntil": self.valid_until,
             }
         )
 
-    def _check(self, clients: list[str], layouts: list[str]) -> None:
+    def _check(
+        self, clients: list[str], layouts: list[str], authorities: list[str], ca_validity: int
+    ) -> None:
         known = [layout.value for layout in SecretLayout]
         for layout in (layout for layout in layouts if layout not in known):
             raise ValueError(
@@ -172,16 +201,26 @@ class Certificates(pulumi.ComponentResource):
                 f"{self._name}: server_secret_layouts: combined holds the first client's "
                 "certificate, and there are no clients; name one, or take another layout"
             )
-        for client in RESERVED_CLIENTS.intersection(clients):
+        if not authorities:
+            raise ValueError(f"{self._name}: authorities: there are none; name at least one CA")
+        names = [*RESERVED_NAMES, *authorities, *clients]
+        for name in {name for name in names if names.count(name) > 1}:
             raise ValueError(
-                f"{self._name}: clients: {client} is a name of its own CA's or server's; "
-                "give the client another"
+                f"{self._name}: {name} is the name of two: of a CA, a client, or a part of the "
+                "server's; give each another"
             )
         if self._early_renewal >= self._validity:
             # Every update would renew it.
             raise ValueError(
                 f"{self._name}: early_renewal_hours: {self._early_renewal} is not less than "
                 f"validity_hours, {self._validity}; take fewer hours"
+            )
+        least = self._validity + self._early_renewal
+        if ca_validity <= least:
+            # As before; and it would end before what it signs.
+            raise ValueError(
+                f"{self._name}: ca_validity_hours: {ca_validity} is no more than validity_hours "
+                f"and early_renewal_hours together, {least}; take more hours"
             )
 
     def _private_key(self, name: str) -> tls.PrivateKey:
@@ -192,22 +231,28 @@ class Certificates(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _authority(self, validity_hours: int) -> tls.SelfSignedCert:
-        return tls.SelfSignedCert(
-            f"{self._name}-ca",
-            private_key_pem=self._ca_key.private_key_pem,
+    def _authority(self, authority: str, validity_hours: int) -> _Authority:
+        name = f"{self._name}-{authority}"
+        key = self._private_key(name)
+        certificate = tls.SelfSignedCert(
+            name,
+            private_key_pem=key.private_key_pem,
             is_ca_certificate=True,
             set_subject_key_id=True,
-            subject=tls.SelfSignedCertSubjectArgs(common_name=f"{self._name} CA"),
+            subject=tls.SelfSignedCertSubjectArgs(common_name=f"{self._name} {authority.upper()}"),
             validity_period_hours=validity_hours,
-            early_renewal_hours=self._early_renewal,
+            # Else it could end before what it signs.
+            early_renewal_hours=self._validity + self._early_renewal,
             allowed_uses=["cert_signing", "crl_signing", "digital_signature"],
             opts=pulumi.ResourceOptions(parent=self),
         )
+        self._valid_until[authority] = certificate.validity_end_time
+        return _Authority(certificate.cert_pem, key.private_key_pem)
 
-    def _client(self, client: str) -> ClientBundle:
+    def _client(self, client: str, authority: _Authority) -> ClientBundle:
         return self._issue(
-            f"{self._name}-{client}",
+            client,
+            authority,
             common_name=client,
             usage="client_auth",
             uris=[client_uri(client)],
@@ -215,7 +260,8 @@ class Certificates(pulumi.ComponentResource):
 
     def _issue(
         self,
-        name: str,
+        to: str,
+        authority: _Authority,
         common_name: str,
         usage: str,
         dns_names: pulumi.Input[list[str]] | None = None,
@@ -223,6 +269,7 @@ class Certificates(pulumi.ComponentResource):
         uris: list[str] | None = None,
     ) -> ClientBundle:
         child = pulumi.ResourceOptions(parent=self)
+        name = f"{self._name}-{to}"
         key = self._private_key(name)
         request = tls.CertRequest(
             f"{name}-request",
@@ -235,8 +282,8 @@ class Certificates(pulumi.ComponentResource):
         )
         certificate = tls.LocallySignedCert(
             name,
-            ca_cert_pem=self._ca.cert_pem,
-            ca_private_key_pem=self._ca_key.private_key_pem,
+            ca_cert_pem=authority.cert_pem,
+            ca_private_key_pem=authority.key_pem,
             cert_request_pem=request.cert_request_pem,
             validity_period_hours=self._validity,
             early_renewal_hours=self._early_renewal,
@@ -244,6 +291,7 @@ class Certificates(pulumi.ComponentResource):
             allowed_uses=["digital_signature", usage],
             opts=child,
         )
+        self._valid_until[to] = certificate.validity_end_time
         return {"ca": self.ca_pem, "cert": certificate.cert_pem, "key": key.private_key_pem}
 
     def _server_secret(
@@ -255,12 +303,18 @@ class Certificates(pulumi.ComponentResource):
         return self._secret(layout.suffix, data, layout.type)
 
     def _secret(
-        self, suffix: str, pems: Mapping[str, pulumi.Output[str]], secret_type: str = "Opaque"
+        self,
+        suffix: str,
+        pems: Mapping[str, pulumi.Output[str]],
+        secret_type: str = "Opaque",
+        namespace: pulumi.Input[str] | None = None,
     ) -> pulumi.Output[str]:
         name = f"{self._name}-{suffix}"
         secret = k8s.core.v1.Secret(
             name,
-            metadata=metadata(name, self._namespace, labels(self._name, "certificates")),
+            metadata=metadata(
+                name, namespace or self._namespace, labels(self._name, "certificates")
+            ),
             type=secret_type,
             data={key: _base64(pem) for key, pem in pems.items()},
             opts=pulumi.ResourceOptions(parent=self),

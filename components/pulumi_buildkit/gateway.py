@@ -8,22 +8,30 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _drain, _envoy, _volumes
+from pulumi_buildkit import _drain, _envoy, _pod, _volumes, _xds
 from pulumi_buildkit._envoy import Protocol
 from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited, rolling_config
 from pulumi_buildkit._workload import service_host
 from pulumi_buildkit.certificates import client_uri
-from pulumi_buildkit.daemon import DRAIN_TIMEOUT
+from pulumi_buildkit.daemon import DRAIN_TIMEOUT, ResourcesArgs
 from pulumi_buildkit.metadata import labels, metadata, selector
+from pulumi_buildkit.role import Role
 from pulumi_buildkit.secret_layout import SecretLayout
 
 ENVOY_IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
 """The official Envoy of the version that the bootstrap is written for."""
 
+# Its access log is there to be read while a build goes wrong; Envoy's own interval is ten seconds.
+ENVOY_OPTIONS = ("--disable-hot-restart", "--file-flush-interval-msec", "1000")
+"""What Envoy is started with, besides its configuration."""
+
 HOLD = 600
 """Seconds that a build waits for a buildkitd to be ready when nobody says."""
 KEEPALIVE = 30
 """Seconds from one question to a client, whether it is there, to the next when nobody says."""
+
+SPREAD = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+"""Labels of nodes over whose values the pods are spread when nobody says."""
 
 # The user `envoy` of the official image.
 _USER = 101
@@ -42,12 +50,23 @@ class ServiceType(str, Enum):
     """By the cloud's load balancer."""
 
 
+class ExternalTrafficPolicy(str, Enum):
+    """What a node does with connections from outside (https://kubernetes.io/docs/reference/networking/virtual-ips/#external-traffic-policy)."""
+
+    CLUSTER = "Cluster"
+    """Passes them on to any pod; the gateway sees the node's address for the client's."""
+    LOCAL = "Local"
+    """Passes them on to its own pods only; the gateway sees the client's address."""
+
+
 class ClientArgs(TypedDict):
     """One client of a gateway."""
 
     san: NotRequired[str]
     """Subject alternative name by which its certificate is known: a URI, a DNS name or an IP
     address. Default: the URI that `Certificates` gives it, `spiffe://buildkit/client/NAME`."""
+    role: NotRequired[Role]
+    """What it may do, with protocol http2. Default: builder."""
 
 
 class GatewayArgs(TypedDict):
@@ -80,10 +99,30 @@ class GatewayArgs(TypedDict):
     """How its Service is exposed. Default: ClusterIP."""
     node_port: NotRequired[int | None]
     """Port on the nodes, with NodePort. Default: one that Kubernetes chooses."""
+    annotations: NotRequired[dict[str, pulumi.Input[str]]]
+    """Annotations of its Service, by which clouds set up their load balancers. Default: none."""
+    load_balancer_class: NotRequired[str | None]
+    """Who makes the load balancer, with LoadBalancer. Default: the cluster's own."""
+    source_ranges: NotRequired[list[str]]
+    """Networks whose clients the load balancer lets in, with LoadBalancer, as 192.0.2.0/24.
+    Default: all."""
+    external_traffic_policy: NotRequired[ExternalTrafficPolicy | None]
+    """What a node does with connections from outside, with NodePort and LoadBalancer. Default:
+    Kubernetes', Cluster."""
+    proxy_protocol: NotRequired[bool]
+    """Whether a load balancer says in front of each connection who its client is, by the PROXY
+    protocol. Whoever does not is refused then. Default: false."""
     image: NotRequired[pulumi.Input[str]]
     """Envoy's image. Default: `ENVOY_IMAGE`."""
     replicas: NotRequired[int]
     """Number of gateway pods. Default: 2."""
+    max_unavailable: NotRequired[int]
+    """How many of its pods may be evicted at once, as when nodes are drained. Default: 1."""
+    spread: NotRequired[list[str]]
+    """Labels of nodes over whose values its pods are spread where they can be. Default: `SPREAD`,
+    nodes and zones."""
+    resources: NotRequired[ResourcesArgs]
+    """What each of its pods asks of its node. Default: nothing."""
     keepalive: NotRequired[int]
     """How often a client is asked whether it is there, in seconds; that also keeps the idle timers
     of what is in between from running out. 0: never. Default: 30."""
@@ -114,7 +153,7 @@ class Gateway(pulumi.ComponentResource):
             raise ValueError(f"{name}: clients: there are none; name at least one client")
         self._name = name
         self._args = args
-        self._deployment(self._bootstrap(), self._secret_documents())
+        self._deployment(self._bootstrap(), self._documents())
         self._disruption_budget()
         self.endpoint = self._endpoint(self._service())
         self.register_outputs({"endpoint": self.endpoint})
@@ -127,8 +166,11 @@ class Gateway(pulumi.ComponentResource):
                     _protocol(args),
                     host,
                     int(args.get("upstream_port", 1234)),
-                    int(args.get("hold", HOLD)),
-                    int(args.get("keepalive", KEEPALIVE)),
+                    _envoy.Downstream(
+                        int(args.get("hold", HOLD)),
+                        int(args.get("keepalive", KEEPALIVE)),
+                        bool(args.get("proxy_protocol")),
+                    ),
                 )
             )
         )
@@ -136,19 +178,18 @@ class Gateway(pulumi.ComponentResource):
             self, f"{self._name}-bootstrap", self._metadata(None), {"envoy.json": config}
         )
 
-    def _secret_documents(self) -> k8s.core.v1.ConfigMap:
+    def _documents(self) -> k8s.core.v1.ConfigMap:
         # Other languages send maps in an order that differs from run to run.
-        sans = [
-            client.get("san", client_uri(name))
+        clients = [
+            _xds.Client(client.get("san", client_uri(name)), Role(client.get("role", Role.BUILDER)))
             for name, client in sorted(self._args["clients"].items())
         ]
         documents = pulumi.Output.from_input(self._args["upstream_host"]).apply(
             lambda host: {
-                file: _json(document)
-                for file, document in _envoy.secret_documents(sans, host).items()
+                file: _json(document) for file, document in _xds.documents(clients, host).items()
             }
         )
-        name = f"{self._name}-sds"
+        name = f"{self._name}-xds"
         # A stable name: a change reaches the running Envoy.
         return k8s.core.v1.ConfigMap(
             name,
@@ -196,10 +237,19 @@ class Gateway(pulumi.ComponentResource):
                 fs_group=_USER,
                 seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="RuntimeDefault"),
             ),
+            topology_spread_constraints=[
+                k8s.core.v1.TopologySpreadConstraintArgs(
+                    max_skew=1,
+                    topology_key=label,
+                    when_unsatisfiable="ScheduleAnyway",
+                    label_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self._name)),
+                )
+                for label in args.get("spread", SPREAD)
+            ],
             containers=[_container(args)],
             volumes=[
                 _volumes.config("bootstrap", bootstrap),
-                _volumes.config("sds", documents.metadata.name.apply(str)),
+                _volumes.config("xds", documents.metadata.name.apply(str)),
                 _volumes.certificates("server", args["server_secret"], _layout(args)),
                 _volumes.certificates("upstream", args["upstream_secret"], SecretLayout.DAEMON),
             ],
@@ -210,7 +260,7 @@ class Gateway(pulumi.ComponentResource):
             self._name,
             metadata=self._metadata(self._name),
             spec=k8s.policy.v1.PodDisruptionBudgetSpecArgs(
-                max_unavailable=1,
+                max_unavailable=int(self._args.get("max_unavailable", 1)),
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self._name)),
             ),
             opts=pulumi.ResourceOptions(parent=self),
@@ -225,9 +275,18 @@ class Gateway(pulumi.ComponentResource):
         waits = exposed is ServiceType.LOAD_BALANCER
         return k8s.core.v1.Service(
             self._name,
-            metadata=self._metadata(self._name, {} if waits else {"pulumi.com/skipAwait": "true"}),
+            metadata=self._metadata(
+                self._name,
+                {
+                    **({} if waits else {"pulumi.com/skipAwait": "true"}),
+                    **args.get("annotations", {}),
+                },
+            ),
             spec=k8s.core.v1.ServiceSpecArgs(
                 type=exposed.value,
+                load_balancer_class=args.get("load_balancer_class"),
+                load_balancer_source_ranges=args.get("source_ranges") or None,
+                external_traffic_policy=args.get("external_traffic_policy"),
                 selector=selector(self._name),
                 ports=[
                     k8s.core.v1.ServicePortArgs(
@@ -252,7 +311,7 @@ class Gateway(pulumi.ComponentResource):
         return pulumi.Output.format("{0}:{1}", host, port)
 
     def _metadata(
-        self, name: str | None, annotations: Mapping[str, str] | None = None
+        self, name: str | None, annotations: Mapping[str, pulumi.Input[str]] | None = None
     ) -> k8s.meta.v1.ObjectMetaArgs:
         return metadata(name, self._args["namespace"], labels(self._name, "gateway"), annotations)
 
@@ -284,7 +343,7 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
         command=["envoy"],
         # What it said last is the reason that an update gives for a pod that does not start.
         termination_message_policy="FallbackToLogsOnError",
-        args=["--config-path", "/etc/envoy/bootstrap/envoy.json", "--disable-hot-restart"],
+        args=["--config-path", "/etc/envoy/bootstrap/envoy.json", *ENVOY_OPTIONS],
         env=[
             _volumes.required_certificates("server", args["server_secret"], _layout(args)),
             _volumes.required_certificates(
@@ -295,6 +354,7 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
             k8s.core.v1.ContainerPortArgs(name="clients", container_port=_envoy.PORT),
             k8s.core.v1.ContainerPortArgs(name="health", container_port=_envoy.HEALTH_PORT),
         ],
+        resources=_pod.resources(args.get("resources", {})),
         security_context=k8s.core.v1.SecurityContextArgs(
             allow_privilege_escalation=False,
             read_only_root_filesystem=True,
@@ -308,9 +368,9 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
         liveness_probe=_probe(period=30, failures=3),
         volume_mounts=[
             _volumes.mount("bootstrap", "/etc/envoy/bootstrap"),
-            _volumes.mount("sds", _envoy.SDS),
-            _volumes.mount("server", _envoy.SERVER_CERTIFICATES),
-            _volumes.mount("upstream", _envoy.UPSTREAM_CERTIFICATES),
+            _volumes.mount("xds", _xds.DIRECTORY),
+            _volumes.mount("server", _xds.SERVER_CERTIFICATES),
+            _volumes.mount("upstream", _xds.UPSTREAM_CERTIFICATES),
         ],
     )
 

@@ -33,7 +33,7 @@ def metadata(
     name: str | None,
     namespace: pulumi.Input[str],
     labels: dict[str, str],
-    annotations: Mapping[str, str] | None = None,
+    annotations: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> k8s.meta.v1.ObjectMetaArgs:
     """Of an object called *name*; without one Pulumi names it, anew whenever it is replaced."""
     return k8s.meta.v1.ObjectMetaArgs(

@@ -1,6 +1,15 @@
 """What may not be combined, though each value by itself is right."""
 
-from settings.rules import buildkitd, certificates, daemon, gateway, job, modes, pod
+from settings.rules import (
+    buildkitd,
+    certificates,
+    daemon,
+    gateway,
+    job,
+    modes,
+    pod,
+    resources,
+)
 from settings.rules.rule import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -8,6 +17,7 @@ RULES: tuple[Rule, ...] = (
     *gateway.RULES,
     *certificates.RULES,
     *daemon.RULES,
+    *resources.RULES,
     *buildkitd.RULES,
     *pod.RULES,
     *job.RULES,

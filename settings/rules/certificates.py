@@ -15,7 +15,14 @@ from settings.stack import Settings
 
 _PEM = ("ca", "cert", "key")
 # What only says something of certificates that are made here.
-_OF_MADE_ONES = ("sans", "validity_hours", "early_renewal_hours", "ca_validity_hours", "secrets")
+_OF_MADE_ONES = (
+    "sans",
+    "validity_hours",
+    "early_renewal_hours",
+    "ca_validity_hours",
+    "authorities",
+    "secrets",
+)
 
 
 def _renewal(settings: Settings) -> Iterator[Mistake]:
@@ -30,12 +37,26 @@ def _renewal(settings: Settings) -> Iterator[Mistake]:
 
 def _ca_validity(settings: Settings) -> Iterator[Mistake]:
     of = settings.certificates
-    if of.ca_validity_hours < of.validity_hours:
+    least = of.validity_hours + of.early_renewal_hours
+    if of.ca_validity_hours <= least:
         yield Mistake(
             ("certificates", "caValidityHours"),
-            f"is less than validityHours, {of.validity_hours}; take as many hours at least",
+            "is no more than validityHours and earlyRenewalHours together, and a CA must not end "
+            f"before what it signs; take more than {least}",
             of.ca_validity_hours,
         )
+
+
+def _names(settings: Settings) -> Iterator[Mistake]:
+    of = settings.certificates.authorities
+    for at, name in enumerate(of):
+        if name in of[:at] or name in settings.clients:
+            other = "a client" if name in settings.clients else "another one"
+            yield Mistake(
+                ("certificates", "authorities", at),
+                f"is what {other} is called, too; take another name",
+                name,
+            )
 
 
 def _combined(settings: Settings) -> Iterator[Mistake]:
@@ -108,6 +129,13 @@ def _client_sans(settings: Settings) -> Iterator[Mistake]:
                 "give certificates.existingSecret",
                 client.san,
             )
+        if client.namespace is not None and settings.certificates.own:
+            yield Mistake(
+                ("clients", name, "namespace"),
+                "is for the Secret of a certificate that is made here, and yours are your own; "
+                "take it away",
+                client.namespace,
+            )
         san = client.san or client_uri(name)
         if first.setdefault(san, name) != name:
             yield Mistake(
@@ -126,7 +154,8 @@ _OWN = ("certificates.existingSecret", *(f"certificates.{key}" for key in _PEM))
 
 RULES = (
     Rule(_LIFETIMES, _renewal),
-    Rule(("certificates.validityHours", "certificates.caValidityHours"), _ca_validity),
+    Rule((*_LIFETIMES, "certificates.caValidityHours"), _ca_validity),
+    Rule(("certificates.authorities", "clients"), _names),
     Rule(("certificates.secrets", "clients"), _combined),
     Rule((*_OWN, "certificates.layout"), _existing),
     Rule(_OWN, _complete),

@@ -1,24 +1,14 @@
-"""Registries, sizes and resources that fit together."""
+"""Registries and sizes that fit together."""
 
 from collections.abc import Iterator
 
 from pulumi_buildkit.volume import VolumeKind
 from pydantic.alias_generators import to_camel
 
-from settings.mistakes import NO_WHOLE_NUMBER, Mistake, Place
+from settings.mistakes import Mistake
 from settings.quantities import number
 from settings.rules.rule import Rule
 from settings.stack import Settings
-
-_OVERCOMMITTED = ("cpu", "memory", "ephemeral-storage")
-_HUGE_PAGES = "hugepages-"
-# 500m of memory is half a byte, and hardly what was meant.
-_BYTES = ("1", "is no whole number of bytes; write it with its unit, as 4Gi")
-_UNITS = {
-    "cpu": ("1n", "is less than Kubernetes counts; take more"),
-    "memory": _BYTES,
-    "ephemeral-storage": _BYTES,
-}
 
 
 def _plain_http(settings: Settings) -> Iterator[Mistake]:
@@ -66,62 +56,9 @@ def _within_the_volume(settings: Settings) -> Iterator[Mistake]:
             )
 
 
-def _requests(settings: Settings) -> Iterator[Mistake]:
-    requests, limits = settings.resources.requests, settings.resources.limits
-    for resource, request in requests.items():
-        limit = limits.get(resource)
-        if limit is not None and number(request) > number(limit):
-            yield Mistake(
-                ("resources", "requests", resource),
-                f"is more than its limit, {limit}; take as much at most",
-                request,
-            )
-        elif resource not in _OVERCOMMITTED and (limit is None or number(request) != number(limit)):
-            yield Mistake(
-                ("resources", "requests", resource),
-                "is of what Kubernetes does not share out twice; give limits the same",
-                request,
-            )
-
-
-def _whole(settings: Settings) -> Iterator[Mistake]:
-    for place, resource, quantity in _quantities(settings):
-        unit, complaint = _unit(resource)
-        if number(quantity) % number(unit):
-            yield Mistake(place, complaint, quantity)
-
-
-def _unit(resource: str) -> tuple[str, str]:
-    """What quantities of *resource* are multiples of, and what is said of others."""
-    if resource.startswith(_HUGE_PAGES):
-        page = resource.removeprefix(_HUGE_PAGES)
-        return page, f"is no multiple of {page}; take one"
-    return _UNITS.get(resource, ("1", NO_WHOLE_NUMBER))
-
-
-def _huge_pages(settings: Settings) -> Iterator[Mistake]:
-    given = [*_quantities(settings)]
-    if not {"cpu", "memory"}.intersection(resource for _, resource, _ in given):
-        for place, resource, quantity in given:
-            if resource.startswith(_HUGE_PAGES):
-                yield Mistake(
-                    place, "needs cpu or memory beside it; set one of them as well", quantity
-                )
-
-
-def _quantities(settings: Settings) -> Iterator[tuple[Place, str, str]]:
-    """Each quantity of a resource, with its place and the resource."""
-    for key in ("requests", "limits"):
-        for resource, quantity in getattr(settings.resources, key).items():
-            yield ("resources", key, resource), resource, quantity
-
-
 RULES = (
     Rule(("registries",), _plain_http),
     Rule(("mode", "volume"), _volume),
     Rule(("garbageCollection",), _reserved),
     Rule(("garbageCollection", "mode", "volume.kind", "volume.size"), _within_the_volume),
-    Rule(("resources",), _requests),
-    Rule(("resources",), _whole),
-    Rule(("resources",), _huge_pages),
 )

@@ -1,10 +1,12 @@
-"""How the gateway's Service can be exposed."""
+"""How the gateway can be exposed, what it can hold, and whom it can tell apart."""
 
 from collections.abc import Iterator
+from enum import Enum
 
-from pulumi_buildkit import ServiceType
+from pulumi_buildkit import Protocol, Role, ServiceType
+from pydantic.alias_generators import to_camel
 
-from settings.mistakes import Mistake
+from settings.mistakes import Mistake, listed
 from settings.rules.rule import Rule
 from settings.stack import START, Settings
 
@@ -20,15 +22,41 @@ def _host(settings: Settings) -> Iterator[Mistake]:
         )
 
 
-def _node_port(settings: Settings) -> Iterator[Mistake]:
+_OF_SERVICES = {
+    "node_port": (ServiceType.NODE_PORT,),
+    "load_balancer_class": (ServiceType.LOAD_BALANCER,),
+    "source_ranges": (ServiceType.LOAD_BALANCER,),
+    "external_traffic_policy": (ServiceType.NODE_PORT, ServiceType.LOAD_BALANCER),
+}
+"""Keys that only some Services have."""
+
+
+def _of_another_service(settings: Settings) -> Iterator[Mistake]:
     service = settings.gateway.service
-    if settings.gateway.node_port is not None and service is not ServiceType.NODE_PORT:
-        yield Mistake(
-            ("gateway", "nodePort"),
-            f"needs service NodePort, and service is {service.value}; take it away, or set "
-            "service: NodePort",
-            settings.gateway.node_port,
-        )
+    for key, services in _OF_SERVICES.items():
+        value = getattr(settings.gateway, key)
+        if value and service not in services:
+            needed = listed([one.value for one in services])
+            yield Mistake(
+                ("gateway", to_camel(key)),
+                f"needs service {needed}, and service is {service.value}; take it away, or set "
+                f"service: {needed}",
+                value.value if isinstance(value, Enum) else value,
+            )
+
+
+def _roles(settings: Settings) -> Iterator[Mistake]:
+    """A right that nobody could withhold must not look as if somebody did."""
+    if settings.has_gateway and settings.gateway.protocol is Protocol.HTTP2:
+        return
+    for name, client in settings.clients.items():
+        if client.gives("role") and client.role is not Role.ADMIN:
+            yield Mistake(
+                ("clients", name, "role"),
+                "needs a gateway with protocol: http2, since nothing else sees RPCs; take it away, "
+                "or write admin, which everybody is here",
+                client.role.value,
+            )
 
 
 def _hold(settings: Settings) -> Iterator[Mistake]:
@@ -44,6 +72,10 @@ def _hold(settings: Settings) -> Iterator[Mistake]:
 
 RULES = (
     Rule(("mode", "gateway.enabled", "gateway.service", "gateway.host"), _host),
-    Rule(("gateway.service", "gateway.nodePort"), _node_port),
+    Rule(
+        ("gateway.service", *(f"gateway.{to_camel(key)}" for key in _OF_SERVICES)),
+        _of_another_service,
+    ),
+    Rule(("mode", "gateway.enabled", "gateway.protocol", "clients"), _roles),
     Rule(("mode", "gateway", "replicas", "volume.kind", "drain"), _hold),
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from pulumi_buildkit import Certificates, SecretLayout
-from pulumi_buildkit.certificates import RESERVED_CLIENTS
+from pulumi_buildkit.certificates import RESERVED_NAMES
 
 from tests.recording import Recording, Resource, record
 
@@ -170,7 +170,7 @@ def test_a_certificate_is_for_one_side_only(made: Recording, name: str, use: str
 def test_lifetimes_are_a_year_and_ten_for_the_ca_by_default(made: Recording) -> None:
     leaf, ca = made.one("LocallySignedCert", "team-dev").inputs, made.one("SelfSignedCert").inputs
     assert (leaf["validityPeriodHours"], ca["validityPeriodHours"]) == (8760, 87_600)
-    assert leaf["earlyRenewalHours"] == ca["earlyRenewalHours"] == 720
+    assert leaf["earlyRenewalHours"] == 720
 
 
 def test_lifetimes_are_as_given() -> None:
@@ -179,15 +179,78 @@ def test_lifetimes_are_as_given() -> None:
     for certificate in made.of("LocallySignedCert"):
         assert certificate.inputs["validityPeriodHours"] == 48
     assert made.one("SelfSignedCert").inputs["validityPeriodHours"] == 96
-    certificates = [*made.of("LocallySignedCert"), made.one("SelfSignedCert")]
-    assert {certificate.inputs["earlyRenewalHours"] for certificate in certificates} == {12}
+    assert {c.inputs["earlyRenewalHours"] for c in made.of("LocallySignedCert")} == {12}
+
+
+def test_a_ca_is_renewed_before_it_could_end_earlier_than_what_it_signs() -> None:
+    authority = make(validity_hours=48, early_renewal_hours=12).one("SelfSignedCert").inputs
+    # A certificate that is made just before lasts 48 hours, and is renewed in their last 12.
+    assert authority["earlyRenewalHours"] == 48 + 12
+
+
+GENERATIONS = {"authorities": ["ca", "ca-2027"]}
+
+
+def test_while_a_ca_changes_the_old_one_signs_the_server_s_and_the_new_one_the_clients() -> None:
+    made = make(**GENERATIONS)
+    signed = {c.name: c.inputs["caCertPem"] for c in made.of("LocallySignedCert")}
+    assert signed == {
+        "team-server": "certPem of team-ca",
+        "team-dev": "certPem of team-ca-2027",
+        "team-ci": "certPem of team-ca-2027",
+    }
+
+
+def test_while_a_ca_changes_everybody_trusts_both() -> None:
+    made = make(**GENERATIONS)
+    both = "certPem of team-cacertPem of team-ca-2027"
+    assert decoded(made.one("Secret", "team-daemon-certs"))["ca.pem"] == both
+    assert decoded(made.one("Secret", "team-ci-certs"))["ca.pem"] == both
+    assert made.outputs_of("Certificates").values["caPem"] == both
+
+
+def test_a_further_ca_leaves_the_first_one_and_all_keys_as_they_are() -> None:
+    kept = ("PrivateKey", "SelfSignedCert")
+    one, other = make(), make(**GENERATIONS)
+    later = {resource.urn: resource.inputs for resource in other.resources}
+    assert {r.urn: r.inputs for kind in kept for r in one.of(kind)}.items() <= later.items()
+
+
+def test_cas_have_names_of_their_own() -> None:
+    subjects = [ca.inputs["subject"] for ca in make(**GENERATIONS).of("SelfSignedCert")]
+    assert subjects == [{"commonName": "team CA"}, {"commonName": "team CA-2027"}]
+
+
+def test_a_client_s_secret_can_be_in_another_namespace() -> None:
+    made = make(client_namespaces={"ci": "runners"})
+    names = {s.name: s.inputs["metadata"]["namespace"] for s in made.of("Secret")}
+    assert names == {
+        "team-daemon-certs": "build",
+        "team-dev-certs": "build",
+        "team-ci-certs": "runners",
+    }
+
+
+def test_it_says_until_when_each_certificate_is_valid(made: Recording) -> None:
+    assert made.outputs_of("Certificates").values["validUntil"] == {
+        "ca": "validityEndTime of team-ca",
+        "server": "validityEndTime of team-server",
+        "dev": "validityEndTime of team-dev",
+        "ci": "validityEndTime of team-ci",
+    }
 
 
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        ({"clients": ["dev", "ca"]}, "team: clients: ca is a name of its own CA's or server's"),
-        ({"clients": ["daemon"]}, "team: clients: daemon is a name of its own CA's or server's"),
+        ({"clients": ["dev", "ca"]}, "team: ca is the name of two: of a CA, a client, or a part"),
+        ({"clients": ["daemon"]}, "team: daemon is the name of two"),
+        ({"authorities": ["new", "new"]}, "team: new is the name of two"),
+        ({"authorities": []}, "team: authorities: there are none; name at least one CA"),
+        (
+            {"ca_validity_hours": 9480},
+            "team: ca_validity_hours: 9480 is no more than .* 9480; take",
+        ),
         (
             {"clients": [], "server_secret_layouts": ["combined"]},
             "team: server_secret_layouts: combined holds the first client's certificate, and there "
@@ -220,7 +283,7 @@ def test_the_names_of_a_run_never_collide() -> None:
 
 
 def test_no_name_is_reserved_without_need() -> None:
-    assert sorted(RESERVED_CLIENTS) == ["ca", "daemon", "envoy", "server"]
+    assert sorted(RESERVED_NAMES) == ["daemon", "envoy", "server"]
 
 
 def test_outputs_are_names_of_secrets_that_exist(made: Recording) -> None:

@@ -93,7 +93,7 @@ def test_selectors_find_the_pods_that_stay_and_no_others(case: Made) -> None:
 def test_only_what_should_roll_pods_or_run_anew_has_a_name_that_pulumi_chooses(case: Made) -> None:
     chosen = {c.name for c in case.kubernetes() if "name" not in c.inputs["metadata"]}
     # Clients and certificates change there while Envoy runs.
-    steady = {"team-sds"}
+    steady = {"team-xds"}
     assert chosen == {child.name for child in of(case, ("ConfigMap", "Job"))} - steady
 
 

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from pulumi_buildkit import Gateway, Protocol, SecretLayout, ServiceType, _envoy
+from pulumi_buildkit import Gateway, Protocol, SecretLayout, ServiceType, _xds
 from pulumi_buildkit.secret_layout import LAYOUTS
 
 from tests.recording import NODE_PORT, Recording, record
@@ -90,20 +90,20 @@ def test_a_gateway_without_clients_is_refused() -> None:
 def test_the_order_of_the_clients_does_not_matter() -> None:
     # Other languages send maps in an order that differs from run to run.
     one, other = make(clients={"dev": {}, "ci": {}}), make(clients={"ci": {}, "dev": {}})
-    sds = [made.one("ConfigMap", "gateway-sds").inputs for made in (one, other)]
-    assert sds[0] == sds[1]
+    files = [made.one("ConfigMap", "gateway-xds").inputs for made in (one, other)]
+    assert files[0] == files[1]
 
 
 def test_a_changed_list_of_clients_rolls_no_pod() -> None:
     one, two = make(clients={"dev": {}}), make(clients={"dev": {}, "ci": {"san": "client"}})
     assert one.one("Deployment").inputs == two.one("Deployment").inputs
     assert bootstrap(one) == bootstrap(two)
-    assert one.one("ConfigMap", "gateway-sds").inputs != two.one("ConfigMap", "gateway-sds").inputs
+    assert one.one("ConfigMap", "gateway-xds").inputs != two.one("ConfigMap", "gateway-xds").inputs
 
 
 def test_a_client_is_known_by_the_san_that_is_given_or_by_its_uri() -> None:
     clients = {"dev": {}, "ci": {"san": "client"}, "runner": {"san": "10.0.0.9"}}
-    documents = make(clients=clients).one("ConfigMap", "gateway-sds").inputs["data"]
+    documents = make(clients=clients).one("ConfigMap", "gateway-xds").inputs["data"]
     (secret,) = json.loads(documents["clients.json"])["resources"]
     assert secret["validation_context"]["match_typed_subject_alt_names"] == [
         {"san_type": "DNS", "matcher": {"exact": "client"}},
@@ -120,7 +120,7 @@ def files(made: Recording, volume: str) -> dict[str, str]:
 
 def named(made: Recording, directory: str) -> set[str]:
     """The files in *directory* that Envoy is told to read."""
-    documents = "".join(made.one("ConfigMap", "gateway-sds").inputs["data"].values())
+    documents = "".join(made.one("ConfigMap", "gateway-xds").inputs["data"].values())
     return set(re.findall(rf'"{directory}/([^"]+)"', documents))
 
 
@@ -130,7 +130,7 @@ def test_a_server_s_secret_of_any_layout_becomes_the_files_that_envoy_reads(
 ) -> None:
     made = make(server_secret_layout=layout)
     assert list(files(made, "server")) == list(LAYOUTS[layout].keys)
-    assert set(files(made, "server").values()) == named(made, _envoy.SERVER_CERTIFICATES)
+    assert set(files(made, "server").values()) == named(made, _xds.SERVER_CERTIFICATES)
 
 
 def test_the_server_s_secret_has_envoy_s_layout_by_default() -> None:
@@ -140,7 +140,7 @@ def test_the_server_s_secret_has_envoy_s_layout_by_default() -> None:
 def test_a_client_s_secret_becomes_the_files_that_envoy_shows_buildkitd() -> None:
     made = make(server_secret_layout=SecretLayout.TLS)
     assert list(files(made, "upstream")) == ["ca.pem", "cert.pem", "key.pem"]
-    assert set(files(made, "upstream").values()) == named(made, _envoy.UPSTREAM_CERTIFICATES)
+    assert set(files(made, "upstream").values()) == named(made, _xds.UPSTREAM_CERTIFICATES)
 
 
 def test_a_secret_that_is_missing_stops_the_pod_by_its_ca() -> None:
@@ -159,7 +159,7 @@ def test_what_the_bootstrap_names_is_mounted(protocol: Protocol) -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod(made)["volumes"]}
     assert volumes[mounts["/etc/envoy/bootstrap"]]["configMap"]["name"].startswith("gateway-boot")
-    assert volumes[mounts["/etc/envoy/sds"]]["configMap"]["name"] == "gateway-sds"
+    assert volumes[mounts["/etc/envoy/xds"]]["configMap"]["name"] == "gateway-xds"
     assert volumes[mounts["/certs/server"]]["secret"]["secretName"] == "edge-envoy-certs"
     assert volumes[mounts["/certs/upstream"]]["secret"]["secretName"] == "internal-gateway-certs"
 

@@ -15,6 +15,7 @@ from tests.recording import record_program as run
 
 HELLO = {"files": {"Dockerfile": "FROM scratch\n"}}
 JOB = {"mode": "job", "job": HELLO}
+BALANCED = {"service": "LoadBalancer", "host": "build.example.com"}
 NO_GATEWAY = {"gateway": {"enabled": False}}
 # By what differs: who runs buildkitd, and how clients come to it.
 WAYS: dict[str, dict[str, Any]] = {
@@ -114,7 +115,7 @@ def test_there_is_a_gateway_where_there_is_an_output_of_it(
 
 
 def test_a_job_has_no_endpoint(ways: dict[str, Recording]) -> None:
-    assert {*outputs(ways["job"])} == {"namespace", "clients", "workload"}
+    assert {*outputs(ways["job"])} == {"namespace", "clients", "valid_until", "workload"}
 
 
 def test_the_clients_are_an_output_of_certificates_by_name(dev: Recording) -> None:
@@ -471,6 +472,47 @@ VALUES: list[tuple[dict[str, Any], str, str, str, Any]] = [
         *("SelfSignedCert", "buildkit-ca", "validityPeriodHours", 20_000),
     ),
     (
+        {"certificates": {"authorities": ["ca", "new"]}},
+        *("SelfSignedCert", "buildkit-new", "subject/commonName", "buildkit NEW"),
+    ),
+    (
+        {"clients": {"ci": {"namespace": "runners"}}},
+        *("Secret", "buildkit-ci-certs", "metadata/namespace", "runners"),
+    ),
+    (
+        {"gateway": {"annotations": {"scheme": "internal"}}},
+        *("Service", "buildkit-gateway", "metadata/annotations/scheme", "internal"),
+    ),
+    (
+        {"gateway": {**BALANCED, "loadBalancerClass": "example.com/nlb"}},
+        *("Service", "buildkit-gateway", "spec/loadBalancerClass", "example.com/nlb"),
+    ),
+    (
+        {"gateway": {**BALANCED, "sourceRanges": ["10.0.0.0/8"]}},
+        *("Service", "buildkit-gateway", "spec/loadBalancerSourceRanges", ["10.0.0.0/8"]),
+    ),
+    (
+        {"gateway": {**BALANCED, "externalTrafficPolicy": "Local"}},
+        *("Service", "buildkit-gateway", "spec/externalTrafficPolicy", "Local"),
+    ),
+    (
+        {"gateway": {"maxUnavailable": 2}},
+        *("PodDisruptionBudget", "buildkit-gateway", "spec/maxUnavailable", 2),
+    ),
+    (
+        {"gateway": {"spread": ["rack"]}},
+        *("Deployment", "buildkit-gateway"),
+        *("spec/template/spec/topologySpreadConstraints/0/topologyKey", "rack"),
+    ),
+    (
+        {"gateway": {"resources": {"requests": {"memory": "64Mi"}}}},
+        *("Deployment", "buildkit-gateway", f"{CONTAINER}/resources/requests", {"memory": "64Mi"}),
+    ),
+    (
+        {"gateway": {"resources": {"limits": {"memory": "1Gi"}}}},
+        *("Deployment", "buildkit-gateway", f"{CONTAINER}/resources/limits", {"memory": "1Gi"}),
+    ),
+    (
         {"certificates": {"secrets": ["tls"]}},
         *("Secret", "buildkit-tls", "type", "kubernetes.io/tls"),
     ),
@@ -537,9 +579,14 @@ TEXTS: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"mode": "statefulset", "drain": {"timeout": 60}}, *ENVOY, "gateway.hold: 600 s"),
     ({"mode": "statefulset", "drain": {"timeout": 880}}, *ENVOY, "gateway.hold: 1000 s"),
     ({"gateway": {"keepalive": 7}}, *ENVOY, '"interval": "7s"'),
+    ({"gateway": {"proxyProtocol": True}}, *ENVOY, "envoy.filters.listener.proxy_protocol"),
+    (
+        {"clients": {"ops": {"role": "admin"}}},
+        *("ConfigMap", "buildkit-gateway-xds", "data/roles.json", '"admin": {'),
+    ),
     (
         {"clients": {"ci": {"san": "ci.a.org"}}, "certificates": {"existingSecret": "mine"}},
-        *("ConfigMap", "buildkit-gateway-sds", "data/clients.json", '"exact": "ci.a.org"'),
+        *("ConfigMap", "buildkit-gateway-xds", "data/clients.json", '"exact": "ci.a.org"'),
     ),
     (
         {"registries": {"r:5000": {"mirrors": ["m:5000"]}}},

@@ -112,7 +112,7 @@ def test_a_hosted_gateway_takes_enums_maps_and_floats() -> None:
     bootstrap = made.one("ConfigMap", "team-bootstrap").inputs["data"]["envoy.json"]
     assert '"port_value": 1235\n' in bootstrap
     assert "gateway.hold: 30 s" in bootstrap
-    assert '"exact": "client"' in made.one("ConfigMap", "team-sds").inputs["data"]["clients.json"]
+    assert '"exact": "client"' in made.one("ConfigMap", "team-xds").inputs["data"]["clients.json"]
     assert made.one("Deployment").inputs["spec"]["replicas"] == 3
     assert made.outputs_of("Gateway").values["endpoint"] == "node:30001"
 

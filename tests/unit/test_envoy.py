@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
-from pulumi_buildkit import Protocol, _envoy
+from pulumi_buildkit import Protocol, Role, _envoy, _xds
 from pulumi_buildkit.certificates import client_uri
 
 from tests.envoy_gateway import (
@@ -23,12 +23,17 @@ from tests.envoy_gateway import (
 
 PROTOCOLS = pytest.mark.parametrize("protocol", Protocol, ids=lambda protocol: protocol.value)
 HOLDS = pytest.mark.parametrize("hold", [0, 600, 86_400])
+KEEPALIVES = pytest.mark.parametrize("keepalive", [0, 30])
+LOAD_BALANCERS = pytest.mark.parametrize("proxy_protocol", [False, True], ids=["", "PROXY"])
 
 Json = dict[str, Any]
 
 
-def bootstrap(protocol: Protocol, hold: int = 600) -> Json:
-    return _envoy.bootstrap(protocol, "buildkitd.build.svc", 1234, hold, keepalive=30)
+def bootstrap(
+    protocol: Protocol, hold: int = 600, keepalive: int = 30, proxy_protocol: bool = False
+) -> Json:
+    downstream = _envoy.Downstream(hold, keepalive, proxy_protocol)
+    return _envoy.bootstrap(protocol, "buildkitd.build.svc", 1234, downstream)
 
 
 def objects(value: Any) -> Iterator[Json]:
@@ -71,43 +76,57 @@ def against_schema(document: Json, message: str) -> None:
     json_format.Parse(text, message_factory.GetMessageClass(descriptor)())
 
 
+def documents(*names: str) -> dict[str, Json]:
+    """The watched files that let builders in, whose certificates have these *names*."""
+    return _xds.documents([_xds.Client(name, Role.BUILDER) for name in names], "host")
+
+
 @PROTOCOLS
 @HOLDS
-def test_the_bootstrap_has_only_fields_that_envoy_has(protocol: Protocol, hold: int) -> None:
-    against_schema(bootstrap(protocol, hold), "envoy.config.bootstrap.v3.Bootstrap")
+@KEEPALIVES
+@LOAD_BALANCERS
+def test_the_bootstrap_has_only_fields_that_envoy_has(
+    protocol: Protocol, hold: int, keepalive: int, proxy_protocol: bool
+) -> None:
+    document = bootstrap(protocol, hold, keepalive, proxy_protocol)
+    against_schema(document, "envoy.config.bootstrap.v3.Bootstrap")
 
 
-@pytest.mark.parametrize("name", ["server", "clients", "gateway", "buildkitd"])
-def test_a_file_of_secrets_has_only_fields_that_envoy_has(name: str) -> None:
-    document = _envoy.secret_documents(["spiffe://a", "a", "::1"], "host")[f"{name}.json"]
+@pytest.mark.parametrize("name", documents())
+def test_a_watched_file_has_only_fields_that_envoy_has(name: str) -> None:
+    document = documents("spiffe://a", "a", "::1")[name]
     # The DiscoveryResponse around it has a type that Pulumi has, too: one process can't load both.
     assert list(document) == ["resources"]
     (resource,) = document["resources"]
     against_schema(resource, "google.protobuf.Any")
 
 
-def test_envoy_reads_every_file_of_secrets_that_there_is() -> None:
-    for protocol in Protocol:
-        read = {
-            o["path"] for o in objects(bootstrap(protocol)) if o.get("path", "")[-5:] == ".json"
-        }
-        assert read == {f"{_envoy.SDS}/{name}" for name in _envoy.secret_documents([], "host")}
+@pytest.mark.parametrize(("protocol", "unread"), [(Protocol.HTTP2, []), (Protocol.TCP, ["roles"])])
+def test_envoy_reads_every_watched_file_but_roles_where_it_sees_no_rpc(
+    protocol: Protocol, unread: list[str]
+) -> None:
+    read = {o["path"] for o in objects(bootstrap(protocol)) if o.get("path", "")[-5:] == ".json"}
+    files = set(documents()) - {f"{name}.json" for name in unread}
+    assert read == {f"{_xds.DIRECTORY}/{name}" for name in files}
 
 
 @PROTOCOLS
 @HOLDS
-def test_envoy_accepts_its_configuration(tmp_path: Path, protocol: Protocol, hold: int) -> None:
+@KEEPALIVES
+@LOAD_BALANCERS
+def test_envoy_accepts_its_configuration(
+    tmp_path: Path, protocol: Protocol, hold: int, keepalive: int, proxy_protocol: bool
+) -> None:
     write_certificates(tmp_path, Authority("edge"), Authority("internal"))
     write_clients(tmp_path, ["dev"])
-    config = write_bootstrap(tmp_path, bootstrap(protocol, hold))
+    config = write_bootstrap(tmp_path, bootstrap(protocol, hold, keepalive, proxy_protocol))
     command = [str(BINARY), "--mode", "validate", "--config-path", str(config)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, "OK" in result.stdout) == (0, True), result.stderr
 
 
 def test_a_client_is_known_by_one_exact_uri() -> None:
-    document = _envoy.secret_documents([client_uri("dev"), client_uri("ci")], "host")
-    (secret,) = document["clients.json"]["resources"]
+    (secret,) = documents(client_uri("dev"), client_uri("ci"))["clients.json"]["resources"]
     assert secret["validation_context"]["match_typed_subject_alt_names"] == [
         {"san_type": "URI", "matcher": {"exact": "spiffe://buildkit/client/dev"}},
         {"san_type": "URI", "matcher": {"exact": "spiffe://buildkit/client/ci"}},
@@ -160,7 +179,7 @@ def test_tcp_keepalive_takes_the_place_of_pings_where_bytes_are_passed_on() -> N
 
 @pytest.mark.parametrize(("protocol", "keepalive"), [(Protocol.TCP, 0), (Protocol.HTTP2, 30)])
 def test_a_client_s_socket_has_no_keepalive(protocol: Protocol, keepalive: int) -> None:
-    document = _envoy.bootstrap(protocol, "buildkitd.build.svc", 1234, 600, keepalive)
+    document = bootstrap(protocol, keepalive=keepalive)
     assert "socket_options" not in document["static_resources"]["listeners"][0]
 
 

@@ -2,39 +2,32 @@
 
 import contextlib
 import dataclasses
-import http.client
 import ipaddress
-import re
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from cryptography import x509
 from pulumi_buildkit import Protocol, _envoy
-from pulumi_buildkit.secret_layout import FILES
 
 from tests.envoy_gateway import (
-    BINARY,
     UPSTREAM,
     Authority,
     PrivateKey,
     ecdsa_key,
     rsa_key,
-    write_bootstrap,
     write_certificates,
     write_clients,
     write_sans,
 )
+from tests.running_gateway import Gateway, buildkitd, client, running, solve, until
 
-SOLVE = "/moby.buildkit.v1.Control/Solve"
 HTTP2_SETTINGS = 4
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(
     [0, 0, 0, HTTP2_SETTINGS, 0, 0, 0, 0, 0]
@@ -44,79 +37,11 @@ TCP = pytest.mark.parametrize("gateway", [Protocol.TCP], indirect=True, ids=["tc
 HTTP2 = pytest.mark.parametrize("gateway", [Protocol.HTTP2], indirect=True, ids=["http2"])
 
 
-@dataclass(frozen=True)
-class Gateway:
-    """A gateway on this machine, and all that its clients and buildkitd need."""
-
-    root: Path
-    port: int
-    admin_port: int
-    upstream_port: int
-    edge: Authority
-    internal: Authority
-
-    def client(self, name: str, authority: Authority | None = None) -> Path:
-        return (authority or self.edge).client(self.root / "clients" / name, name)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def on_this_machine(protocol: Protocol, ports: list[int], upstream: int, hold: int) -> dict:
-    """The bootstrap with other ports, so that tests can run side by side."""
-    document = _envoy.bootstrap(protocol, UPSTREAM, upstream, hold, keepalive=30)
-    listeners = document["static_resources"]["listeners"]
-    listening = [listener["address"] for listener in listeners if "address" in listener]
-    for address, port in zip([*listening, document["admin"]["address"]], ports, strict=True):
-        address["socket_address"] |= {"address": "127.0.0.1", "port_value": port}
-    return document
-
-
-@contextlib.contextmanager
-def envoy(root: Path, config: Path, health_port: int) -> Iterator[None]:
-    command = [str(BINARY), "--config-path", str(config), "--disable-hot-restart"]
-    with (root / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
-        try:
-            until(lambda: healthy(health_port), what=lambda: (root / "log").read_text())
-            yield
-        finally:
-            process.kill()
-
-
-def healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    with contextlib.closing(connection), contextlib.suppress(OSError):
-        connection.request("GET", _envoy.HEALTH_PATH)
-        return connection.getresponse().status == 200
-    return False
-
-
-def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
     """A gateway that lets the client `dev` in, with no buildkitd behind it yet."""
-    with running(tmp_path, request.param, hold=600) as gateway:
+    with running(tmp_path, request.param) as gateway:
         yield gateway
-
-
-@contextlib.contextmanager
-def running(root: Path, protocol: Protocol, hold: int) -> Iterator[Gateway]:
-    edge, internal = Authority("edge"), Authority("internal")
-    ports = [free_port() for _ in range(4)]
-    write_certificates(root, edge, internal)
-    write_clients(root, ["dev"])
-    config = write_bootstrap(root, on_this_machine(protocol, ports[:3], ports[3], hold))
-    with envoy(root, config, health_port=ports[1]):
-        yield Gateway(root, ports[0], ports[2], ports[3], edge, internal)
 
 
 @pytest.fixture
@@ -264,58 +189,6 @@ def refused(gateway: Gateway, files: Path | None) -> bool:
     return False
 
 
-class Buildkitd(grpc.GenericRpcHandler):
-    """Answers each Solve with the peer that the gateway came from and the request's size."""
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: f"{context.peer()} {len(request)}".encode()
-        )
-
-
-@contextlib.contextmanager
-def buildkitd(gateway: Gateway, authority: Authority | None = None) -> Iterator[None]:
-    """A stand-in for buildkitd that only clients of its CA may talk to."""
-    directory = gateway.root / "buildkitd"
-    (authority or gateway.internal).server(directory)
-    _, certificate, key = pem_files(directory)
-    ca = (Path(f"{gateway.root}{_envoy.UPSTREAM_CERTIFICATES}") / "ca.pem").read_bytes()
-    server = grpc.server(
-        futures.ThreadPoolExecutor(4),
-        [Buildkitd()],
-        options=[("grpc.max_receive_message_length", -1)],
-    )
-    server.add_secure_port(
-        f"{UPSTREAM}:{gateway.upstream_port}",
-        grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True),
-    )
-    server.start()
-    try:
-        yield
-    finally:
-        server.stop(None).wait()
-
-
-def pem_files(directory: Path) -> Iterator[bytes]:
-    return ((directory / name).read_bytes() for name in FILES)
-
-
-@contextlib.contextmanager
-def client(gateway: Gateway) -> Iterator[grpc.Channel]:
-    """A connection of its own to the gateway."""
-    ca, certificate, key = pem_files(gateway.client("dev"))
-    with grpc.secure_channel(
-        f"127.0.0.1:{gateway.port}",
-        grpc.ssl_channel_credentials(ca, key, certificate),
-        options=[("grpc.use_local_subchannel_pool", 1)],
-    ) as channel:
-        yield channel
-
-
-def solve(channel: grpc.Channel, size: int = 1) -> Any:
-    return channel.unary_unary(SOLVE).future(bytes(size), timeout=20)
-
-
 def peer(channel: grpc.Channel) -> str:
     return solve(channel).result().decode().split()[0]
 
@@ -414,12 +287,8 @@ def test_nothing_is_left_of_a_client_that_goes(gateway: Gateway, connects: str) 
 
 def active(gateway: Gateway) -> dict[str, int]:
     """Connections and requests, the admin interface's own aside."""
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.admin_port, timeout=5)
-    with contextlib.closing(connection):
-        connection.request("GET", "/stats?filter=^(http.buildkit|cluster|listener.envoy)")
-        lines = connection.getresponse().read().decode().splitlines()
-    gauges = dict(line.split(": ") for line in lines if re.search(r"(cx|rq|pending)_active:", line))
-    return {name: int(value) for name, value in gauges.items() if int(value)}
+    gauges = gateway.statistics("^(http.buildkit|cluster|listener.envoy).*(cx|rq|pending)_active$")
+    return {name: value for name, value in gauges.items() if value}
 
 
 @HTTP2

@@ -34,7 +34,9 @@ NO_GIT_URL = (
 )
 NO_MAP = "is no map; write its keys below it, one a line"
 NO_NAMES = "is no map; write its names below it, one a line, each followed by a colon"
-RESERVED = "is a name that the server's own certificates have; give the client another"
+NO_NETWORK = "is no network; write it as ADDRESS/BITS, as 192.0.2.0/24, with no bit of a host in it"
+NO_LABEL = "is no name of a label or annotation; write it as NAME or DOMAIN/NAME"
+RESERVED = "is a name that the server's own certificates have; take another"
 JOB = {"context": "https://github.com/moby/buildkit.git"}
 KEYS = (
     "the keys are mode, security, namespace, createNamespace, image, replicas, updateTimeout, "
@@ -42,8 +44,9 @@ KEYS = (
     "resources, drain, volume, pod, job, userNamespaces"
 )
 GATEWAY_KEYS = (
-    "the keys are enabled, protocol, service, host, port, nodePort, replicas, hold, keepalive, "
-    "image"
+    "the keys are enabled, protocol, service, host, port, nodePort, annotations, "
+    "loadBalancerClass, sourceRanges, externalTrafficPolicy, proxyProtocol, replicas, "
+    "maxUnavailable, spread, resources, hold, keepalive, image"
 )
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Keys that there are not.
@@ -60,8 +63,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (
         {"certificates": {"early_renewal_hours": 1}},
         "buildkit:certificates.early_renewal_hours: 1: is no key; did you mean earlyRenewalHours? "
-        "the keys are sans, validityHours, earlyRenewalHours, caValidityHours, secrets, "
-        "existingSecret, layout, ca, cert, key",
+        "the keys are sans, validityHours, earlyRenewalHours, caValidityHours, authorities, "
+        "secrets, existingSecret, layout, ca, cert, key",
     ),
     (
         {"registries": {"r": {"mirror": "m"}}},
@@ -69,10 +72,39 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "the keys are mirrors, http, insecure, ca",
     ),
     (
-        {"clients": {"dev": {"role": "admin"}}},
-        "buildkit:clients.dev.role: 'admin': is no key; the keys are san",
+        {"clients": {"dev": {"roles": "admin"}}},
+        "buildkit:clients.dev.roles: 'admin': is no key; did you mean role? "
+        "the keys are role, namespace, san",
     ),
     # Wrong values.
+    (
+        {"clients": {"dev": {"role": "root"}}},
+        "buildkit:clients.dev.role: 'root': is none of its values; take 'builder' or 'admin'",
+    ),
+    (
+        {"certificates": {"authorities": []}},
+        "buildkit:certificates.authorities: []: is empty; write one item at least",
+    ),
+    (
+        {"certificates": {"authorities": [2027]}},
+        f"buildkit:certificates.authorities[0]: 2027: {NO_TEXT}",
+    ),
+    (
+        {"certificates": {"authorities": ["server"]}},
+        f"buildkit:certificates.authorities[0]: 'server': {RESERVED}",
+    ),
+    (
+        {"gateway": {"sourceRanges": ["10.0.0.1/8"]}},
+        f"buildkit:gateway.sourceRanges[0]: '10.0.0.1/8': {NO_NETWORK}",
+    ),
+    (
+        {"gateway": {"sourceRanges": ["10.0.0.1"]}},
+        f"buildkit:gateway.sourceRanges[0]: '10.0.0.1': {NO_NETWORK}",
+    ),
+    (
+        {"gateway": {"annotations": {"a b": "c"}}},
+        f"buildkit:gateway.annotations[\"a b\"]: 'a b': {NO_LABEL}",
+    ),
     (
         {"mode": "daemonset"},
         "buildkit:mode: 'daemonset': is none of its values; "

@@ -19,6 +19,10 @@ MISSING_JOB = (
     "`context: https://HOST/PATH.git`"
 )
 AWAY = "take it away, or change the mode"
+NO_ROLES = (
+    "needs a gateway with protocol: http2, since nothing else sees RPCs; take it away, or write "
+    "admin, which everybody is here"
+)
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Modes.
     (
@@ -166,14 +170,66 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "take fewer hours",
     ),
     (
-        {"certificates": {"caValidityHours": 8759}},
-        "buildkit:certificates.caValidityHours: 8759: is less than validityHours, 8760; "
-        "take as many hours at least",
+        {"certificates": {"caValidityHours": 9480}},
+        "buildkit:certificates.caValidityHours: 9480: is no more than validityHours and "
+        "earlyRenewalHours together, and a CA must not end before what it signs; take more than "
+        "9480",
     ),
     (
-        {"certificates": {"validityHours": 87601}},
-        "buildkit:certificates.caValidityHours: 87600: is less than validityHours, 87601; "
-        "take as many hours at least",
+        {"certificates": {"validityHours": 87_000}},
+        "buildkit:certificates.caValidityHours: 87600: is no more than validityHours and "
+        "earlyRenewalHours together, and a CA must not end before what it signs; take more than "
+        "87720",
+    ),
+    # CAs and clients that can't be told apart.
+    (
+        {"certificates": {"authorities": ["ca", "ca"]}},
+        "buildkit:certificates.authorities[1]: 'ca': is what another one is called, too; take "
+        "another name",
+    ),
+    (
+        {"certificates": {"authorities": ["ca", "dev"]}},
+        "buildkit:certificates.authorities[1]: 'dev': is what a client is called, too; take "
+        "another name",
+    ),
+    # Roles that nobody could enforce.
+    (
+        {"gateway": {"protocol": "tcp"}, "clients": {"dev": {"role": "builder"}}},
+        f"buildkit:clients.dev.role: 'builder': {NO_ROLES}",
+    ),
+    (
+        {"gateway": {"enabled": False}, "clients": {"dev": {"role": "builder"}}},
+        f"buildkit:clients.dev.role: 'builder': {NO_ROLES}",
+    ),
+    # What only some Services have.
+    (
+        {"gateway": {"loadBalancerClass": "example.com/lb"}},
+        "buildkit:gateway.loadBalancerClass: 'example.com/lb': needs service LoadBalancer, and "
+        "service is ClusterIP; take it away, or set service: LoadBalancer",
+    ),
+    (
+        {"gateway": {"service": "NodePort", "host": "a.org", "sourceRanges": ["10.0.0.0/8"]}},
+        "buildkit:gateway.sourceRanges: ['10.0.0.0/8']: needs service LoadBalancer, and service is "
+        "NodePort; take it away, or set service: LoadBalancer",
+    ),
+    (
+        {"gateway": {"externalTrafficPolicy": "Local"}},
+        "buildkit:gateway.externalTrafficPolicy: 'Local': needs service "
+        "NodePort or LoadBalancer, and service is ClusterIP; take it away, or set service: "
+        "NodePort or LoadBalancer",
+    ),
+    (
+        {"gateway": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}},
+        "buildkit:gateway.resources.requests.cpu: '2': is more than its limit, 1; take as much at "
+        "most",
+    ),
+    (
+        {
+            "clients": {"ci": {"namespace": "runners"}},
+            "certificates": {"existingSecret": "mine"},
+        },
+        "buildkit:clients.ci.namespace: 'runners': is for the Secret of a certificate that is made "
+        "here, and yours are your own; take it away",
     ),
     # Certificates of one's own.
     (

@@ -1,0 +1,174 @@
+"""A real Envoy with the gateway's files, on this machine, and a stand-in for buildkitd."""
+
+import contextlib
+import http.client
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from pulumi_buildkit import Protocol, _envoy, _xds
+from pulumi_buildkit.gateway import ENVOY_OPTIONS
+from pulumi_buildkit.secret_layout import FILES
+
+from tests.envoy_gateway import (
+    BINARY,
+    UPSTREAM,
+    Authority,
+    write_bootstrap,
+    write_certificates,
+    write_clients,
+)
+
+SOLVE = "/moby.buildkit.v1.Control/Solve"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway on this machine, and all that its clients and buildkitd need."""
+
+    root: Path
+    port: int
+    admin_port: int
+    upstream_port: int
+    edge: Authority
+    internal: Authority
+
+    def client(self, name: str, authority: Authority | None = None) -> Path:
+        return (authority or self.edge).client(self.root / "clients" / name, name)
+
+    def log(self) -> list[dict[str, Any]]:
+        """What it wrote to its standard output."""
+        return [json.loads(line) for line in (self.root / "log.json").read_text().splitlines()]
+
+    def statistics(self, pattern: str) -> dict[str, int]:
+        """Counters and gauges whose name *pattern* finds."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", f"/stats?type=Counters&filter={pattern}")
+            counters = connection.getresponse().read().decode()
+            connection.request("GET", f"/stats?type=Gauges&filter={pattern}")
+            gauges = connection.getresponse().read().decode()
+        lines = (line.split(": ") for line in (counters + gauges).splitlines())
+        return {name: int(value) for name, value in lines}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def on_this_machine(
+    protocol: Protocol, ports: list[int], upstream: int, downstream: _envoy.Downstream
+) -> dict[str, Any]:
+    """The bootstrap with other ports, so that tests can run side by side."""
+    document = _envoy.bootstrap(protocol, UPSTREAM, upstream, downstream)
+    listeners = document["static_resources"]["listeners"]
+    listening = [listener["address"] for listener in listeners if "address" in listener]
+    for address, port in zip([*listening, document["admin"]["address"]], ports, strict=True):
+        address["socket_address"] |= {"address": "127.0.0.1", "port_value": port}
+    return document
+
+
+@contextlib.contextmanager
+def envoy(root: Path, config: Path, health_port: int) -> Iterator[None]:
+    command = [str(BINARY), "--config-path", str(config), *ENVOY_OPTIONS]
+    with (
+        (root / "log").open("w") as log,
+        (root / "log.json").open("w") as access_log,
+        subprocess.Popen(command, stdout=access_log, stderr=log) as process,
+    ):
+        try:
+            until(lambda: healthy(health_port), what=lambda: (root / "log").read_text())
+            yield
+        finally:
+            process.kill()
+
+
+def healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    with contextlib.closing(connection), contextlib.suppress(OSError):
+        connection.request("GET", _envoy.HEALTH_PATH)
+        return connection.getresponse().status == 200
+    return False
+
+
+def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def running(
+    root: Path, protocol: Protocol, hold: int = 600, proxy_protocol: bool = False
+) -> Iterator[Gateway]:
+    """A gateway that lets the client `dev` in, with no buildkitd behind it yet."""
+    edge, internal = Authority("edge"), Authority("internal")
+    ports = [free_port() for _ in range(4)]
+    write_certificates(root, edge, internal)
+    write_clients(root, ["dev"])
+    downstream = _envoy.Downstream(hold, keepalive=30, proxy_protocol=proxy_protocol)
+    config = write_bootstrap(root, on_this_machine(protocol, ports[:3], ports[3], downstream))
+    with envoy(root, config, health_port=ports[1]):
+        yield Gateway(root, ports[0], ports[2], ports[3], edge, internal)
+
+
+class Buildkitd(grpc.GenericRpcHandler):
+    """Answers each Solve with the peer that the gateway came from and the request's size."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: f"{context.peer()} {len(request)}".encode()
+        )
+
+
+@contextlib.contextmanager
+def buildkitd(gateway: Gateway, authority: Authority | None = None) -> Iterator[None]:
+    """A stand-in for buildkitd that only clients of its CA may talk to."""
+    directory = gateway.root / "buildkitd"
+    (authority or gateway.internal).server(directory)
+    _, certificate, key = pem_files(directory)
+    ca = (Path(f"{gateway.root}{_xds.UPSTREAM_CERTIFICATES}") / "ca.pem").read_bytes()
+    server = grpc.server(
+        futures.ThreadPoolExecutor(4),
+        [Buildkitd()],
+        options=[("grpc.max_receive_message_length", -1)],
+    )
+    server.add_secure_port(
+        f"{UPSTREAM}:{gateway.upstream_port}",
+        grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True),
+    )
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop(None).wait()
+
+
+def pem_files(directory: Path) -> Iterator[bytes]:
+    return ((directory / name).read_bytes() for name in FILES)
+
+
+@contextlib.contextmanager
+def client(gateway: Gateway, name: str = "dev") -> Iterator[grpc.Channel]:
+    """A connection of its own to the gateway."""
+    ca, certificate, key = pem_files(gateway.client(name))
+    with grpc.secure_channel(
+        f"127.0.0.1:{gateway.port}",
+        grpc.ssl_channel_credentials(ca, key, certificate),
+        options=[("grpc.use_local_subchannel_pool", 1)],
+    ) as channel:
+        yield channel
+
+
+def solve(channel: grpc.Channel, size: int = 1) -> Any:
+    return channel.unary_unary(SOLVE).future(bytes(size), timeout=20)
