@@ -171,6 +171,15 @@ def _namespace_is_not_ready(settings: Settings, cluster: "Cluster", name: str) -
         )
 
 
+def _client_s_namespace_is_missing(
+    settings: Settings, cluster: "Cluster", own: str
+) -> Iterator[Mistake]:
+    for name, client in settings.clients.items():
+        namespace = client.namespace
+        if namespace and namespace != own and cluster.namespace(namespace) is None:
+            yield Mistake(("clients", name, "namespace"), "is not there; make it first", namespace)
+
+
 def _own_certificate_fails(
     settings: Settings, cluster: "Cluster", namespace: str
 ) -> Iterator[Mistake]:
@@ -231,6 +240,12 @@ _QUESTIONS = (
         lambda settings: settings.namespace and not settings.create_namespace,
         _namespace_is_not_ready,
         in_namespace=True,
+    ),
+    _Question(
+        ("clients",),
+        lambda settings: any(client.namespace for client in settings.clients.values()),
+        _client_s_namespace_is_missing,
+        in_namespace=False,
     ),
     _Question(
         ("certificates", "existingSecret"),

@@ -14,6 +14,7 @@ BUILDCTL = "buildctl"
 WAITING_BUILDCTL = "buildctl --wait"
 BUILDX = "docker buildx"
 CLIENTS = (BUILDCTL, BUILDX)
+_LET_GO = 4321  # a port that nobody else has
 PATIENCE = 60  # seconds that a build may take when nothing holds it up
 
 
@@ -102,6 +103,21 @@ def greets(greeting: str) -> str:
 def takes(seconds: int) -> str:
     """A Dockerfile with a step of so many seconds, never taken from a cache."""
     return step(f"echo begun && sleep {seconds} && echo {time.time_ns()} > /greeting")
+
+
+def waits() -> str:
+    """A Dockerfile with a step that goes on until it `is_let_go`, never taken from a cache."""
+    knocks = f"(: < /dev/tcp/127.0.0.1/{_LET_GO}) 2> /dev/null"
+    wait = f"until {knocks}; do sleep 0.2; done"
+    return step(f"echo begun {time.time_ns()} && bash -c '{wait}' && echo let go > /greeting")
+
+
+def is_let_go(installation: Installation) -> None:
+    """End the steps that wait: in the pod's network, which is theirs too, somebody listens."""
+    (pod,) = installation.pods("buildkitd")
+    # No longer than they need to notice: steps to come wait for a listener of their own.
+    listen = f"timeout 5 nc -ll -p {_LET_GO} -e true </dev/null >/dev/null 2>&1 &"
+    installation.kubectl("exec", pod, "--", "sh", "-c", listen)
 
 
 def step(command: str) -> str:

@@ -23,7 +23,7 @@ from tests.lab.building import (
     step,
     takes,
 )
-from tests.lab.conftest import Installation, configuring
+from tests.lab.conftest import Installation, Record, configuring
 from tests.lab.containers import processes
 from tests.lab.gateway_pods import active
 
@@ -39,7 +39,6 @@ SOON = 30  # seconds in which a build has to fail when what it runs on died
 LOST = "error reading from server: EOF|stream terminated by RST_STREAM|connection termination"
 """What either client says of a server that is gone."""
 
-Record = Callable[[str, object], None]
 Fault = Callable[[Installation], None]
 Disturbance = Callable[[Installation], AbstractContextManager[None]]
 

@@ -21,12 +21,11 @@ from tests.lab.building import (
     create_builder,
     greets,
 )
-from tests.lab.conftest import Configured, Installation, configuring
+from tests.lab.conftest import Configured, Installation, Record, configuring
 from tests.lab.containers import processes
 from tests.lab.gateway_pods import active
 
 MIB = 1 << 20
-Record = Callable[[str, object], None]
 Unreachable = Callable[[Installation], AbstractContextManager[None]]
 
 

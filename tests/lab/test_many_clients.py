@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 
 from lab import lifecycle
 from tests.lab.both_clients import Build, builds, from_stdin, started
-from tests.lab.conftest import Installation, configuring
+from tests.lab.conftest import Installation, Record, configuring
 from tests.lab.gateway_pods import Envoy, envoys
 from tests.lab.idle_clients import idle_clients
 
@@ -24,7 +24,6 @@ RECEIVED = "http.buildkit.downstream_cx_rx_bytes_total"
 KEEPALIVE = 25
 # A client has ten seconds to answer.
 ANSWERS_WITHIN = KEEPALIVE + 10
-Record = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")

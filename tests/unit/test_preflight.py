@@ -344,6 +344,18 @@ def own_certificate(host: str = "build.example.com") -> Settings:
     )
 
 
+def test_the_namespace_of_a_client_s_secret_has_to_be_there(api: Api) -> None:
+    api.objects["/api/v1/namespaces/there"] = named("there")
+    clients = {"ci": {"namespace": "there"}, "ops": {"namespace": "nowhere"}}
+    assert preflight.check(settings(clients=clients)) == [
+        "buildkit:clients.ops.namespace: 'nowhere': is not there; make it first"
+    ]
+
+
+def test_a_client_s_secret_may_be_where_the_others_will_be(api: Api) -> None:
+    assert preflight.check(settings(clients={"ci": {"namespace": "build"}})) == []
+
+
 def test_an_existing_secret_has_to_exist(api: Api) -> None:
     api.objects[CORE] = named("build")
     assert preflight.check(own_certificate()) == [

@@ -1,0 +1,153 @@
+"""Who may build, by buildctl and docker buildx: roles, clients that are revoked, and the log."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from lab import LabError, lifecycle
+from lab.node import until
+from tests.lab.building import BEGUN, BUILDCTL, build, create_builder, is_let_go, waits
+from tests.lab.conftest import Configured, Installation, configuring, install
+from tests.lab.gateway_log import new_of_builds, of_builds
+from tests.lab.gateway_pods import look_at_files
+
+CLIENTS = {"dev": {}, "ci": {"role": "builder"}, "ops": {"role": "admin"}}
+REVOKED_WITHIN = 120  # seconds
+
+OF_BUILDERS = {
+    "buildctl debug workers",
+    "buildctl debug info",
+    "buildctl debug histories",
+    "docker-buildx inspect buildkit",
+    "docker-buildx history ls --builder buildkit",
+}
+OF_ADMINS = {
+    "buildctl du",
+    "buildctl prune",
+    "docker-buildx du --builder buildkit",
+    "docker-buildx prune --force --builder buildkit",
+    "docker-buildx history rm --all --builder buildkit",
+}
+
+
+@pytest.fixture(scope="module")
+def module_configured(
+    lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Configured]:
+    yield from configuring(lab, tmp_path_factory.mktemp("access"))
+
+
+@pytest.fixture(scope="module")
+def named(module_configured: Configured) -> Installation:
+    """A gateway that knows three clients."""
+    named = module_configured({"buildkit:clients": CLIENTS, "buildkit:gateway": {"replicas": 1}})
+    look_at_files(named)
+    until(of(named, "ops").is_let_in, REVOKED_WITHIN, lambda: LabError("ops is not let in"))
+    return named
+
+
+def of(installation: Installation, name: str) -> Installation:
+    """The same as another client, with a builder of its own."""
+    directory = installation.directory / name
+    if not directory.exists():
+        directory.mkdir()
+        outputs = {
+            **installation.outputs,
+            "clients": {"dev": installation.outputs["clients"][name]},
+        }
+        install(installation.lab, outputs, directory)
+    one = Installation(installation.lab, installation.outputs, directory)
+    create_builder(one)
+    return one
+
+
+def run(one: Installation, command: str) -> tuple[int, str]:
+    """How a client's command ends, and what it says."""
+    tool, *arguments = command.split()
+    done = one.buildctl(*arguments) if tool == "buildctl" else one.run(tool, *arguments)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", sorted(OF_BUILDERS))
+def test_a_builder_may_ask_what_builds_need(named: Installation, command: str) -> None:
+    ended, said = run(of(named, "ci"), command)
+    assert ended == 0, said
+
+
+@pytest.mark.parametrize("command", sorted(OF_ADMINS))
+def test_an_admin_may_do_what_a_builder_may_not(named: Installation, command: str) -> None:
+    _, said = run(of(named, "ci"), command)
+    assert "spiffe://buildkit/client/ci may not call /moby.buildkit.v1.Control/" in said
+    ended, said = run(of(named, "ops"), command)
+    assert ended == 0, said
+    assert "may not call" not in said
+
+
+def test_a_deleted_client_is_refused_on_the_connection_that_it_has_and_others_build_on(
+    named: Installation, module_configured: Configured, full: bool
+) -> None:
+    with (
+        connection(named, "ci") as ci,
+        build(of(named, "dev"), BUILDCTL, waits()) as running,
+    ):
+        running.wait_for(BEGUN)
+        assert code(ci) is grpc.StatusCode.OK
+        began = time.monotonic()
+        kept = {name: role for name, role in CLIENTS.items() if name != "ci"}
+        less = {"buildkit:clients": kept, "buildkit:gateway": {"replicas": 1}}
+        module_configured(less)
+        if not full:
+            look_at_files(named)
+        until(
+            lambda: code(ci) is grpc.StatusCode.PERMISSION_DENIED,
+            REVOKED_WITHIN,
+            lambda: LabError("ci is not refused"),
+        )
+        assert time.monotonic() - began < REVOKED_WITHIN + 30  # the update itself
+        assert not of(named, "ci").is_let_in()
+        is_let_go(named)
+        assert running.result("greeting") == b"let go\n"
+
+
+def connection(installation: Installation, name: str) -> grpc.Channel:
+    """A connection of a client's that stays."""
+    certificates = installation.outputs["clients"][name]
+    ca, key, cert = (certificates[part].encode() for part in ("ca", "key", "cert"))
+    return grpc.secure_channel(
+        installation.outputs["endpoint"],
+        grpc.ssl_channel_credentials(ca, key, cert),
+        options=[("grpc.use_local_subchannel_pool", 1)],
+    )
+
+
+def code(channel: grpc.Channel) -> grpc.StatusCode:
+    """How a question ends that every build asks."""
+    workers = channel.unary_unary("/moby.buildkit.v1.Control/ListWorkers")
+    answer: Any = workers.future(b"", timeout=20)
+    answer.exception()
+    return answer.code()
+
+
+def test_a_build_has_its_line_with_its_client_and_outcome_and_its_session_its_bytes(
+    named: Installation,
+) -> None:
+    dev = of(named, "dev")
+    size = 2_000_000
+    (dev.directory / "data").write_bytes(bytes(size))
+    (dev.directory / "Dockerfile").write_text("FROM scratch\nCOPY data /\n")
+    before = len(of_builds(named))
+    done = dev.buildctl(
+        *("build", "--frontend=dockerfile.v0", "--local=context=.", "--local=dockerfile=.")
+    )
+    assert done.returncode == 0, done.stderr
+    new = new_of_builds(named, before, 2)
+    lines = {line["rpc"].rpartition("/")[2]: line for line in new}
+    assert set(lines) == {"Solve", "Session"}
+    assert {line["client"] for line in lines.values()} == {"spiffe://buildkit/client/dev"}
+    assert lines["Solve"]["outcome"] == "OK"
+    assert lines["Solve"]["milliseconds"] > 0
+    assert lines["Session"]["received"] > size
+    assert lines["Session"]["connection"] == lines["Solve"]["connection"]
