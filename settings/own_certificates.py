@@ -8,7 +8,7 @@ import base64
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import TypeVar
 
@@ -22,6 +22,8 @@ from pulumi_buildkit.certificates import is_address
 from pulumi_buildkit.secret_layout import LAYOUTS, SecretLayout, ServerKeys
 
 _SHOWN = 6
+# Whoever renews certificates is to have noticed by then.
+_SOON = timedelta(days=30)
 # Envoy takes no shorter key, and Go no longer one.
 _RSA_BITS = range(2048, 8192 + 1)
 _CURVES = {"secp256r1", "secp384r1", "secp521r1"}
@@ -236,8 +238,11 @@ def _not_usable(server: _Server, now: datetime) -> Iterator[str]:
     for name, certificate in _links(server):
         if now < certificate.not_valid_before_utc:
             yield f"{name} is not valid before {certificate.not_valid_before_utc}; wait for that"
-        if now > certificate.not_valid_after_utc:
-            yield f"{name} ended on {certificate.not_valid_after_utc}; renew it"
+        ends = certificate.not_valid_after_utc
+        if now > ends:
+            yield f"{name} ended on {ends}; renew it"
+        elif now + _SOON > ends and ends < server.certificate.not_valid_after_utc:
+            yield f"{name} ends on {ends}, before what it signed; renew it"
         uses = _extension(certificate, x509.ExtendedKeyUsage)
         if uses is not None and _USES.isdisjoint(uses):
             yield f"{name} is not for servers; take one with the extended key usage serverAuth"

@@ -40,7 +40,8 @@ class Authority:
         self._new_key = new_key
         self._key = new_key()
         constraints = x509.BasicConstraints(ca=True, path_length=None)
-        self._pem = self._sign(self._name, self._key, constraints)
+        # Not before what it signs.
+        self._pem = self._sign(self._name, self._key, constraints, ends=2 * HOUR)
 
     def issue(
         self,

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from lab import LabError, lifecycle
+from lab.network import REGISTRY
 from lab.node import until
 from tests.lab.building import BEGUN, BUILDCTL, build, create_builder, is_let_go, waits
 from tests.lab.conftest import Configured, Installation, configuring, install
@@ -75,6 +76,53 @@ def run(one: Installation, command: str) -> tuple[int, str]:
 def test_a_builder_may_ask_what_builds_need(named: Installation, command: str) -> None:
     ended, said = run(of(named, "ci"), command)
     assert ended == 0, said
+
+
+DOCKERFILE = """\
+FROM debian:bookworm-slim AS made
+RUN --mount=type=secret,id=token --mount=type=ssh \\
+  test "$(cat /run/secrets/token)" = hush && test -S "$SSH_AUTH_SOCK" && echo made > /made
+FROM scratch
+COPY --from=made /made /
+"""
+IMAGE = f"{REGISTRY}/by-a-builder:latest"
+EXPORTERS = (
+    f"type=image,name={IMAGE},push=true",
+    "type=local,dest=files",
+    "type=tar,dest=made.tar",
+    "type=oci,dest=oci.tar",
+    "type=docker,dest=docker.tar",
+)
+CACHES = ("type=inline", f"type=registry,ref={REGISTRY}/cache,mode=max", "type=local,dest=cache")
+FLAGS = {
+    "buildctl": {
+        "cache to": "--export-cache",
+        "build": "build --frontend=dockerfile.v0 --local=context=. --local=dockerfile=.",
+    },
+    "docker-buildx": {
+        "cache to": "--cache-to",
+        "build": "build --builder=buildkit . --provenance=false",
+    },
+}
+
+
+@pytest.mark.parametrize("tool", FLAGS)
+def test_a_builder_has_every_exporter_cache_secret_and_ssh_key(
+    named: Installation, tool: str
+) -> None:
+    ci = of(named, "ci")
+    (ci.directory / "Dockerfile").write_text(DOCKERFILE)
+    (ci.directory / "token").write_text("hush")
+    flags = FLAGS[tool]
+    private = "--secret=id=token,src=token --ssh=default=certs/key.pem"
+    pushed = f"--output={EXPORTERS[0]}"
+    for options in (
+        *(f"--output={exporter}" for exporter in EXPORTERS),
+        *(f"{pushed} {flags['cache to']}={cache}" for cache in CACHES),
+    ):
+        ended, said = run(ci, f"{tool} {flags['build']} {private} {options}")
+        assert ended == 0, f"{options}: {said}"
+    assert (ci.directory / "files" / "made").read_text() == "made\n"
 
 
 @pytest.mark.parametrize("command", sorted(OF_ADMINS))

@@ -286,6 +286,14 @@ def test_an_expired_ca_is_a_mistake() -> None:
     assert said(ca, server(ca)) == ["ca: CN=our CA ended on 2026-05-31 23:00:00+00:00; renew it"]
 
 
+def test_a_ca_that_is_about_to_end_before_what_it_signed_is_a_mistake() -> None:
+    ca = authority(ends=timedelta(days=29))
+    assert said(ca, server(ca, ends=timedelta(days=300))) == [
+        "ca: CN=our CA ends on 2026-06-30 00:00:00+00:00, before what it signed; renew it"
+    ]
+    assert said(ca, server(ca, ends=timedelta(days=28))) == []
+
+
 def test_an_expired_intermediate_is_a_mistake() -> None:
     between = authority("between", CA, **PAST)
     leaf = server(between)
