@@ -27,7 +27,8 @@ client-certs: python ## write ca.pem, cert.pem, key.pem: make client-certs CLIEN
 
 .PHONY: test
 test: machine test-fast ## prove the project: lint, types, and every test, on the real cluster
-	@$(PYTHON) -m pytest --durations=15 tests/lab
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --durations 15 -m "not alone" tests/lab
+	@$(PYTHON) -m pytest --durations 15 -m alone tests/lab
 
 .PHONY: test-fast
 test-fast: check ## all that needs no lab

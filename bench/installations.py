@@ -61,7 +61,10 @@ def _stack(verb: str, name: str, gateway: dict[str, Any]) -> list[str]:
 def _configuration(gateway: dict[str, Any]) -> dict[str, Any]:
     # Kubernetes chooses the port, so that many stacks fit beside each other.
     exposed = {"host": ADDRESS, "service": "NodePort"}
-    return {**lifecycle.OVERRIDES, "buildkit:gateway": {**exposed, **gateway}}
+    return {
+        "buildkit:registries": lifecycle.REGISTRIES,
+        "buildkit:gateway": {**exposed, **gateway},
+    }
 
 
 @contextmanager

@@ -13,13 +13,9 @@ from lab.paths import STATE
 
 BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
 NODE_PORT = 31234
-# Where the dev stack differs here: clients dial the node, and images come from its registry.
-OVERRIDES: dict[str, Any] = {
-    "buildkit:gateway": {"host": ADDRESS, "service": "NodePort", "nodePort": NODE_PORT},
-    "buildkit:registries": {
-        "docker.io": {"mirrors": [REGISTRY]},
-        REGISTRY: {"http": True},
-    },
+REGISTRIES: dict[str, Any] = {
+    "docker.io": {"mirrors": [REGISTRY]},
+    REGISTRY: {"http": True},
 }
 
 
@@ -29,13 +25,29 @@ class Lab:
 
     node: node.Node
     engine: Engine
+    name: str = "dev"
+    """Of the stack that is meant where none is named."""
+    node_port: int = NODE_PORT
+    """Where that one's clients dial the node."""
 
-    def stack(self, name: str = "dev", overrides: dict[str, Any] | None = None) -> Stack:
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Where it differs from Pulumi.dev.yaml: by its port, and by where images come from."""
+        return {
+            "buildkit:gateway": {
+                "host": ADDRESS,
+                "service": "NodePort",
+                "nodePort": self.node_port,
+            },
+            "buildkit:registries": REGISTRIES,
+        }
+
+    def stack(self, name: str = "", overrides: dict[str, Any] | None = None) -> Stack:
         """A stack of the program on the lab's node; *overrides* replace the lab's own."""
         return Stack(
             self.engine,
-            name,
-            OVERRIDES if overrides is None else overrides,
+            name or self.name,
+            self.overrides if overrides is None else overrides,
             kubeconfig=self.node.kubeconfig,
         )
 

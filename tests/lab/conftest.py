@@ -1,7 +1,9 @@
+import dataclasses
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,11 +94,36 @@ def first_up() -> Iterator[FirstUp]:
         yield FirstUp(result, before, tracked)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have the lab run before workers begin that share it (`-n`)."""
+    if session.config.getoption("numprocesses"):
+        session.config.add_cleanup(_lab_for_workers().close)
+
+
+def _lab_for_workers() -> ExitStack:
+    with ExitStack() as stack:
+        # They act on behalf of this process, as far as the lock is concerned.
+        stack.enter_context(owner.lock("make test"))
+        subprocess.run(["make", "--no-print-directory", "up"], cwd=REPO, check=True)
+        return stack.pop_all()
+
+
 @pytest.fixture(scope="session")
-def lab(first_up: FirstUp) -> lifecycle.Lab:
+def lab(request: pytest.FixtureRequest, worker_id: str) -> Iterator[lifecycle.Lab]:
+    """The lab that runs; each worker but the first has a stack of its own instead of dev."""
+    if worker_id == "master":
+        request.getfixturevalue("first_up")
     running = lifecycle.running()
-    assert running is not None, f"make up left no lab:\n{first_up.result.stderr}"
-    return running
+    assert running is not None, "make up left no lab"
+    number = int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
+    if not number:
+        yield running
+        return
+    port = running.node_port + 100 * number
+    mine = dataclasses.replace(running, name=f"{running.name}-{number}", node_port=port)
+    mine.stack().up()
+    yield mine
+    mine.stack().destroy()
 
 
 @dataclass
@@ -188,7 +215,7 @@ def greeting_of(image: str) -> str:
 
 @pytest.fixture(scope="session")
 def installation(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """The dev stack as `make up` left it."""
+    """The stack as `make up` left it."""
     return install(lab, lab.stack().outputs(), tmp_path_factory.mktemp("dev"))
 
 
@@ -206,12 +233,12 @@ def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
     stack = lab.stack()
 
     def configure(overrides: dict[str, Any]) -> Installation:
-        stack.configure(merge(lifecycle.OVERRIDES, overrides))
+        stack.configure(merge(lab.overrides, overrides))
         stack.up()
         return install(lab, stack.outputs(), directory)
 
     yield configure
-    stack.configure(lifecycle.OVERRIDES)
+    stack.configure(lab.overrides)
     stack.up()
 
 

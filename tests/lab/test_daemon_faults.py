@@ -27,6 +27,8 @@ from tests.lab.conftest import Installation, Record, configuring
 from tests.lab.containers import processes
 from tests.lab.gateway_pods import active
 
+pytestmark = pytest.mark.alone
+
 CONFIGURATION = {
     "buildkit:volume": {"kind": "claim", "storageClass": "lab", "size": "1Gi", "protect": False},
     "buildkit:resources": {"limits": {"memory": "512Mi"}},

@@ -17,6 +17,8 @@ from tests.lab import machine
 from tests.lab.conftest import FirstUp, Installation, make
 from tests.lab.terminal import Terminal
 
+pytestmark = pytest.mark.alone
+
 HOUR = 3600
 BUILT = "was built, pushed and read back"
 INTERRUPTED = "lab: interrupted; the next make up or make down goes on from here"

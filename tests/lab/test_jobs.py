@@ -46,7 +46,7 @@ class Builds:
                 "buildkit:namespace": NAMESPACE,
                 "buildkit:createNamespace": False,
                 "buildkit:registries": {
-                    **lifecycle.OVERRIDES["buildkit:registries"],
+                    **lifecycle.REGISTRIES,
                     PRIVATE: {"http": True},
                 },
                 "buildkit:job": job,

@@ -9,6 +9,8 @@ from lab.paths import REPO
 from tests.lab import machine
 from tests.lab.conftest import FirstUp, Installation, make, tracked_changes
 
+pytestmark = pytest.mark.alone
+
 
 def test_make_up_ends_with_what_to_do_next(first_up: FirstUp, installation: Installation) -> None:
     assert first_up.result.returncode == 0

@@ -17,6 +17,8 @@ from tests.lab.conftest import Installation, Record, configuring
 from tests.lab.gateway_pods import Envoy, envoys
 from tests.lab.idle_clients import idle_clients
 
+pytestmark = pytest.mark.alone
+
 CLIENTS = 1000
 MEGABYTE = 10**6
 RECEIVED = "http.buildkit.downstream_cx_rx_bytes_total"

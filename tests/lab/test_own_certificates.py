@@ -43,7 +43,7 @@ class Own:
             {
                 "buildkit:namespace": NAMESPACE,
                 "buildkit:createNamespace": False,
-                "buildkit:registries": lifecycle.OVERRIDES["buildkit:registries"],
+                "buildkit:registries": lifecycle.REGISTRIES,
                 "buildkit:gateway": gateway,
                 "buildkit:certificates": certificates,
                 # As upstream's create-certs.sh has it.

@@ -17,6 +17,8 @@ from tests.lab.conftest import Configured, Count, Record, configuring
 from tests.lab.load import CLIENTS, KINDS, Build, Load, Machine, load
 from tests.lab.watch import Pods, watched
 
+pytestmark = pytest.mark.alone
+
 OFFICIAL = VARIANTS[Security.ROOTLESS].image
 RETAGGED = "docker.io/moby/buildkit:of-another-name"
 CLAIM: dict[str, Any] = {

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from lab import lifecycle
 from lab.engine import StackError, merge
 from tests.lab.conftest import Configured, Installation, configuring
 
@@ -44,7 +43,7 @@ def changed(
 def refusal(installation: Installation, keys: dict[str, Any]) -> str:
     """What a preview of the dev stack with other *keys* says against them."""
     stack = installation.lab.stack()
-    stack.configure(merge(lifecycle.OVERRIDES, keys))
+    stack.configure(merge(installation.lab.overrides, keys))
     with pytest.raises(StackError) as failure:
         stack.preview()
     return failure.value.output
