@@ -45,8 +45,11 @@ def configure(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def gateway(**keys: Any) -> dict[str, Any]:
-    """Configuration of the gateway; its old pods don't wait long for clients that are gone."""
-    return {"buildkit:gateway": keys, "buildkit:drain": {"timeout": 10}}
+    """Configuration of the gateway; its old pods don't wait long for clients that are gone.
+
+    Builds are held for longer than a path is silent.
+    """
+    return {"buildkit:gateway": {"hold": 900, **keys}, "buildkit:drain": {"timeout": 10}}
 
 
 @pytest.fixture(scope="module")
