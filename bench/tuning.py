@@ -59,9 +59,9 @@ def _buffers(size: int) -> Setting:
     return Setting(change)
 
 
-def _tls_1_3(bootstrap: Bootstrap) -> None:
+def _tls_1_2(bootstrap: Bootstrap) -> None:
     tls = _cluster(bootstrap)["transport_socket"]["typed_config"]["common_tls_context"]
-    tls["tls_params"]["tls_maximum_protocol_version"] = "TLSv1_3"
+    tls["tls_params"]["tls_maximum_protocol_version"] = "TLSv1_2"
 
 
 def _no_retries(bootstrap: Bootstrap) -> None:
@@ -72,7 +72,7 @@ def _no_retries(bootstrap: Bootstrap) -> None:
 
 SETTINGS = {
     "as it is": Setting(),
-    "TLS 1.3 towards buildkitd": Setting(_tls_1_3),
+    "TLS 1.2 towards buildkitd": Setting(_tls_1_2),
     "HTTP/2 windows of 64 KiB": _windows(_MIB // 16),
     "HTTP/2 windows of 1 MiB": _windows(_MIB),
     "buffers of 64 KiB": _buffers(_MIB // 16),

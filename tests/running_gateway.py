@@ -27,6 +27,10 @@ from tests.envoy_gateway import (
 )
 
 SOLVE = "/moby.buildkit.v1.Control/Solve"
+HTTP2_SETTINGS = 4
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(
+    [0, 0, 0, HTTP2_SETTINGS, 0, 0, 0, 0, 0]
+)
 
 
 @dataclass(frozen=True)

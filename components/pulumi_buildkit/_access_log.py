@@ -27,8 +27,11 @@ _HOW_MUCH = {
     "received": "%BYTES_RECEIVED%",
     "sent": "%BYTES_SENT%",
 }
-# As a load balancer asks: it connects, says nothing and goes.
-_FAILED = "has(connection.transport_failure_reason) || has(connection.termination_details)"
+# None of it is there when a load balancer asks: it connects, says nothing and goes.
+_NO_HANDSHAKE = "has(connection.transport_failure_reason) || has(connection.termination_details)"
+# What a client said was no HTTP/2 from the beginning. Later errors are ends: clients that are in a
+# hurry reset streams which have gone.
+_NO_HTTP2 = "!has(request.protocol)"
 
 
 def requests() -> list[dict[str, Any]]:
@@ -55,16 +58,10 @@ def refusals() -> list[dict[str, Any]]:
         ' ["DOWNSTREAM_TRANSPORT_FAILURE_REASON", "CONNECTION_TERMINATION_DETAILS",'
         ' "RESPONSE_FLAGS"]})%'
     )
-    failed = extension(
-        "envoy.access_loggers.extension_filters.cel",
-        "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-        expression=_FAILED,
-    )
-    # What a client with a certificate said was no HTTP/2.
-    no_protocol = {"response_flag_filter": {"flags": ["DPE"]}}
-    return _log(
-        {**_WHO, "outcome": "refused", "reason": reason}, {"extension_filter": failed}, no_protocol
-    )
+    no_protocol = {
+        "and_filter": {"filters": [{"response_flag_filter": {"flags": ["DPE"]}}, _cel(_NO_HTTP2)]}
+    }
+    return _log({**_WHO, "outcome": "refused", "reason": reason}, _cel(_NO_HANDSHAKE), no_protocol)
 
 
 def _log(fields: dict[str, str], *filters: dict[str, Any]) -> list[dict[str, Any]]:
@@ -83,3 +80,13 @@ def _path(path: str) -> dict[str, Any]:
 
 def _status(status: str) -> dict[str, Any]:
     return {"grpc_status_filter": {"statuses": [status]}}
+
+
+def _cel(expression: str) -> dict[str, Any]:
+    return {
+        "extension_filter": extension(
+            "envoy.access_loggers.extension_filters.cel",
+            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            expression=expression,
+        )
+    }

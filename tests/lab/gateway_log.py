@@ -10,23 +10,32 @@ from tests.lab.conftest import Installation
 _FLUSHED = 20.0  # seconds
 
 
-def lines(installation: Installation) -> list[dict[str, Any]]:
-    """Those of all pods that are there."""
-    selected = ("--selector=app=buildkit-gateway", "--tail=-1")
-    text = installation.kubectl("logs", *selected)
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+class GatewayLog:
+    """What all pods of a gateway write from now on."""
 
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._before = {*self._lines()}
 
-def of_builds(installation: Installation) -> list[dict[str, Any]]:
-    """Those of RPCs."""
-    return [line for line in lines(installation) if "rpc" in line]
+    def new(self, **values: str) -> list[dict[str, Any]]:
+        """The lines that came since, and have these *values* somewhere in them."""
+        lines = [json.loads(line) for line in self._lines() if line not in self._before]
+        return [
+            line
+            for line in lines
+            if all(value in (line.get(key) or "") for key, value in values.items())
+        ]
 
+    def wait(self, count: int, **values: str) -> list[dict[str, Any]]:
+        """As many of these as there have to be, at least."""
+        until(
+            lambda: len(self.new(**values)) >= count,
+            _FLUSHED,
+            lambda: LabError(f"the log does not say {values}: {self.new()}"),
+        )
+        return self.new(**values)
 
-def new_of_builds(installation: Installation, before: int, count: int) -> list[dict[str, Any]]:
-    """The *count* lines of RPCs that came after the first ones, of which there were *before*."""
-    until(
-        lambda: len(of_builds(installation)) >= before + count,
-        _FLUSHED,
-        lambda: LabError(f"the log says no more: {of_builds(installation)[before:]}"),
-    )
-    return of_builds(installation)[before:]
+    def _lines(self) -> list[str]:
+        selected = ("--selector=app=buildkit-gateway", "--tail=-1")
+        text = self._installation.kubectl("logs", *selected)
+        return [line for line in text.splitlines() if line.startswith("{")]

@@ -12,7 +12,7 @@ from lab.network import REGISTRY
 from lab.node import until
 from tests.lab.building import BEGUN, BUILDCTL, build, create_builder, is_let_go, waits
 from tests.lab.conftest import Configured, Installation, configuring, install
-from tests.lab.gateway_log import new_of_builds, of_builds
+from tests.lab.gateway_log import GatewayLog
 from tests.lab.gateway_pods import look_at_files
 
 CLIENTS = {"dev": {}, "ci": {"role": "builder"}, "ops": {"role": "admin"}}
@@ -186,15 +186,15 @@ def test_a_build_has_its_line_with_its_client_and_outcome_and_its_session_its_by
     size = 2_000_000
     (dev.directory / "data").write_bytes(bytes(size))
     (dev.directory / "Dockerfile").write_text("FROM scratch\nCOPY data /\n")
-    before = len(of_builds(named))
+    log = GatewayLog(named)
     done = dev.buildctl(
         *("build", "--frontend=dockerfile.v0", "--local=context=.", "--local=dockerfile=.")
     )
     assert done.returncode == 0, done.stderr
-    new = new_of_builds(named, before, 2)
+    new = log.wait(2, client="/dev", rpc="/")
     lines = {line["rpc"].rpartition("/")[2]: line for line in new}
     assert set(lines) == {"Solve", "Session"}
-    assert {line["client"] for line in lines.values()} == {"spiffe://buildkit/client/dev"}
+    assert {line["client"] for line in new} == {"spiffe://buildkit/client/dev"}
     assert lines["Solve"]["outcome"] == "OK"
     assert lines["Solve"]["milliseconds"] > 0
     assert lines["Session"]["received"] > size

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import LabError
-from lab.node import until
 from tests.lab.conftest import Installation
-from tests.lab.gateway_log import lines
+from tests.lab.gateway_log import GatewayLog
 
 
 @pytest.fixture
@@ -33,23 +31,11 @@ def test_a_client_of_another_ca_is_refused(
     installation: Installation, stranger: Installation
 ) -> None:
     assert installation.buildctl("debug", "workers").returncode == 0
-    before = len(lines(installation))
+    log = GatewayLog(installation)
     result = stranger.buildctl("--timeout=5", "debug", "workers")
     assert result.returncode != 0
     assert "Unavailable" in result.stderr
-    until(
-        lambda: any(
-            "CERTIFICATE_VERIFY_FAILED" in reason for reason in reasons(installation, before)
-        ),
-        20,
-        lambda: LabError(f"the log does not say why: {lines(installation)[before:]}"),
-    )
-
-
-def reasons(installation: Installation, before: int) -> list[str]:
-    """Why connections were refused that came after the first lines of the log."""
-    new = lines(installation)[before:]
-    return [line["reason"] for line in new if line["outcome"] == "refused"]
+    log.wait(1, outcome="refused", reason="CERTIFICATE_VERIFY_FAILED")
 
 
 def test_a_client_without_a_certificate_is_refused(installation: Installation) -> None:

@@ -11,7 +11,7 @@ import pytest
 from lab import LabError, lifecycle
 from lab.network import HOST_ADDRESS
 from tests.lab.conftest import Configured, Installation
-from tests.lab.gateway_log import new_of_builds
+from tests.lab.gateway_log import GatewayLog
 from tests.lab.test_engine import namespace_of
 
 RESTRICTED = "restricted-pods"
@@ -52,9 +52,9 @@ def test_a_node_that_keeps_connections_to_its_own_pods_shows_them_the_client_s_a
 ) -> None:
     local = {"externalTrafficPolicy": "Local", "replicas": 1}
     installation = configured({"buildkit:gateway": local})
+    log = GatewayLog(installation)
     assert installation.build("local", "by a node of one's own").returncode == 0
-    new = new_of_builds(installation, 0, 2)
-    assert {line["address"] for line in new} == {HOST_ADDRESS}
+    assert {line["address"] for line in log.wait(2, rpc="/")} == {HOST_ADDRESS}
 
 
 CLIENT = "192.0.2.7"
@@ -93,10 +93,10 @@ def test_behind_a_load_balancer_that_speaks_the_proxy_protocol_the_log_has_the_c
     configured: Configured,
 ) -> None:
     installation = configured({"buildkit:gateway": {"proxyProtocol": True, "replicas": 1}})
+    log = GatewayLog(installation)
     with load_balancer(installation.outputs["endpoint"]) as port:
         outputs = {**installation.outputs, "endpoint": f"127.0.0.1:{port}"}
         behind = Installation(installation.lab, outputs, installation.directory)
         assert behind.build("proxied", "behind a load balancer").returncode == 0
-    new = new_of_builds(installation, 0, 2)
-    assert {line["address"] for line in new} == {CLIENT}
+    assert {line["address"] for line in log.wait(2, rpc="/")} == {CLIENT}
     assert not installation.is_let_in()

@@ -16,32 +16,34 @@ ATTEMPTS = {
     "plaintext": "--addr tcp://127.0.0.1:1234",
     "another address": '--addr "tcp://$(hostname -i):1234"',
     "no certificate": f"{BY_TLS} --tlscacert /certs/ca.pem",
-    "a client's": f"{BY_TLS} --tlsdir /certs",
+    "a certificate of a client": f"{BY_TLS} --tlsdir /certs",
     "the socket": "--addr $SOCKET",
-    "the process's socket": "--addr unix:///proc/1/root${SOCKET#unix://}",
-    "the gateway's admin": "--addr tcp://127.0.0.1:9901",
+    "the socket of a process": "--addr unix:///proc/1/root${SOCKET#unix://}",
 }
+TRY = "(buildctl {how} --timeout 3 debug workers > '{name}' 2>&1 && touch reached) &"
 DOCKERFILE = """\
 FROM debian:bookworm-slim AS steps
 COPY buildctl /usr/bin/
 COPY certs /certs
-ARG SERVER SOCKET
 WORKDIR /said
-{steps}
+RUN <<EOF
+SERVER={server}
+SOCKET={socket}
+{tries}
+wait
+EOF
 FROM scratch
 COPY --from=steps /said /
 """
 
 
 def hostile(installation: Installation, security: Security) -> str:
-    """A Dockerfile that ends well where each attempt fails."""
-    tries = (
-        f"RUN SERVER=buildkitd.{installation.outputs['namespace']}.svc "
-        f"SOCKET={VARIANTS[security].socket}; "
-        f"! buildctl {how} --timeout 3 debug workers > '{name}' 2>&1"
-        for name, how in ATTEMPTS.items()
+    """A Dockerfile whose step does all that at once."""
+    return DOCKERFILE.format(
+        server=f"buildkitd.{installation.outputs['namespace']}.svc",
+        socket=VARIANTS[security].socket,
+        tries="\n".join(TRY.format(name=name, how=how) for name, how in ATTEMPTS.items()),
     )
-    return DOCKERFILE.format(steps="\n".join(tries))
 
 
 @pytest.mark.parametrize("security", [*reversed(Security)])
@@ -61,12 +63,11 @@ def test_a_step_reaches_no_api_and_the_next_build_succeeds(
         f"--output=type=local,dest={context / 'said'}",
     )
     assert tried.returncode == 0, tried.stderr
+    assert {file.name for file in (context / "said").iterdir()} == {*ATTEMPTS}
     said = {name: (context / "said" / name).read_text() for name in ATTEMPTS}
-    for name, text in said.items():
-        assert "ID" not in text, f"{name}: {text}"
-        assert "error: " in text, f"{name}: {text}"
-    # It did meet buildkitd there, who asked for a certificate of another CA.
+    assert all("error: " in text for text in said.values()), said
+    # It did meet buildkitd there, which asked for a certificate of another CA.
     assert "certificate" in said["no certificate"]
-    assert "certificate" in said["a client's"]
+    assert "certificate" in said["a certificate of a client"]
     with build(installation, BUILDCTL, "FROM scratch\nCOPY <<EOF /x\nx\nEOF\n") as following:
         assert following.result("x") == b"x\n"

@@ -89,3 +89,7 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
         for one in running:
             assert one.result("greeting") == b"let go\n"
     assert [*installation.pods("buildkit-gateway"), *installation.pods("buildkitd")] == pods
+    # The next test's clients know the first CA only, which is made anew.
+    last = bundle(change(), "last", "ci")
+    look_at_files(last)
+    until(last.is_let_in, PROMISED, lambda: LabError("the gateway has not come back"))

@@ -18,7 +18,7 @@ from pulumi_buildkit.role import RPCS
 
 from lab.build import module_dir
 from tests.envoy_gateway import UPSTREAM, Authority, write_clients
-from tests.running_gateway import Gateway, buildkitd, client, running, until
+from tests.running_gateway import HTTP2_PREFACE, Gateway, buildkitd, client, running, until
 
 CONTROL = "/moby.buildkit.v1.Control"
 SOLVE, PRUNE = f"{CONTROL}/Solve", f"{CONTROL}/Prune"
@@ -157,9 +157,9 @@ def test_the_log_of_bytes_has_a_line_for_each_connection(tmp_path: Path) -> None
     with running(tmp_path, Protocol.TCP) as gateway:
         with buildkitd(gateway), client(gateway) as channel:
             assert call(channel, SOLVE) is grpc.StatusCode.OK
-        (connection,) = lines(gateway, 1)
-    assert connection["client"] == DEV
-    assert connection["received"] > 0
+        said = lines(gateway, 1)
+    assert {line["client"] for line in said} == {DEV}
+    assert max(line["received"] for line in said) > 0
 
 
 def connect(gateway: Gateway, said: bytes) -> bytes:
@@ -174,10 +174,10 @@ def connect(gateway: Gateway, said: bytes) -> bytes:
 def speak(
     gateway: Gateway,
     files: Path | None,
-    said: bytes = b"",
+    *said: bytes,
     version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
 ) -> None:
-    """Say something behind a handshake; nothing of how it ends."""
+    """Say something behind a handshake, each after an answer; nothing of how it ends."""
     context = ssl.create_default_context(cafile=str(gateway.client("any") / "ca.pem"))
     # Clients of today offer no such version, unless they are told to.
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -189,8 +189,9 @@ def speak(
         socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as plain,
         context.wrap_socket(plain, server_hostname=UPSTREAM) as connection,
     ):
-        connection.sendall(said)
-        connection.recv(1024)
+        for one in said or (b"",):
+            connection.sendall(one)
+            connection.recv(1024)
 
 
 def issued(gateway: Gateway, **lifetime: Any) -> Path:
@@ -276,6 +277,19 @@ def test_a_load_balancer_s_probe_is_no_refusal(gateway: Gateway) -> None:
         pass
     connect(gateway, b"garbage")
     assert len(lines(gateway, 1)) == 1
+
+
+def test_a_client_that_ends_out_of_turn_is_no_refusal(gateway: Gateway) -> None:
+    reset_of_a_stream_that_never_was = bytes([0, 0, 4, 3, 0, 0, 0, 0, 9, 0, 0, 0, 8])
+    speak(gateway, gateway.client("dev"), HTTP2_PREFACE, reset_of_a_stream_that_never_was)
+    errors = "^http.buildkit.downstream_cx_protocol_error$"
+    until(
+        lambda: set(gateway.statistics(errors).values()) == {1},
+        what=lambda: "the error is not seen",
+    )
+    connect(gateway, b"garbage")
+    (line,) = lines(gateway, 1)
+    assert line["client"] is None
 
 
 def test_a_thousand_handshakes_that_never_end_keep_nobody_from_building(gateway: Gateway) -> None:

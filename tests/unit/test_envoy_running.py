@@ -26,12 +26,17 @@ from tests.envoy_gateway import (
     write_clients,
     write_sans,
 )
-from tests.running_gateway import Gateway, buildkitd, client, running, solve, until
-
-HTTP2_SETTINGS = 4
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(
-    [0, 0, 0, HTTP2_SETTINGS, 0, 0, 0, 0, 0]
+from tests.running_gateway import (
+    HTTP2_PREFACE,
+    HTTP2_SETTINGS,
+    Gateway,
+    buildkitd,
+    client,
+    running,
+    solve,
+    until,
 )
+
 BOTH = pytest.mark.parametrize("gateway", Protocol, indirect=True, ids=lambda p: p.value)
 TCP = pytest.mark.parametrize("gateway", [Protocol.TCP], indirect=True, ids=["tcp"])
 HTTP2 = pytest.mark.parametrize("gateway", [Protocol.HTTP2], indirect=True, ids=["http2"])
