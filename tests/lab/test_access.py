@@ -182,19 +182,19 @@ def code(channel: grpc.Channel) -> grpc.StatusCode:
 def test_a_build_has_its_line_with_its_client_and_outcome_and_its_session_its_bytes(
     named: Installation,
 ) -> None:
-    dev = of(named, "dev")
+    ops = of(named, "ops")
     size = 2_000_000
-    (dev.directory / "data").write_bytes(bytes(size))
-    (dev.directory / "Dockerfile").write_text("FROM scratch\nCOPY data /\n")
+    (ops.directory / "data").write_bytes(bytes(size))
+    (ops.directory / "Dockerfile").write_text("FROM scratch\nCOPY data /\n")
     log = GatewayLog(named)
-    done = dev.buildctl(
+    done = ops.buildctl(
         *("build", "--frontend=dockerfile.v0", "--local=context=.", "--local=dockerfile=.")
     )
     assert done.returncode == 0, done.stderr
-    new = log.wait(2, client="/dev", rpc="/")
+    new = log.wait(2, client="/ops", rpc="/")
     lines = {line["rpc"].rpartition("/")[2]: line for line in new}
     assert set(lines) == {"Solve", "Session"}
-    assert {line["client"] for line in new} == {"spiffe://buildkit/client/dev"}
+    assert {line["client"] for line in new} == {"spiffe://buildkit/client/ops"}
     assert lines["Solve"]["outcome"] == "OK"
     assert lines["Solve"]["milliseconds"] > 0
     assert lines["Session"]["received"] > size
