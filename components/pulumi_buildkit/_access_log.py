@@ -20,6 +20,7 @@ _WHO = {
     "time": "%START_TIME%",
     "client": CLIENT,
     "address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "pod": "%HOSTNAME%",
     "connection": "%CONNECTION_ID%",
 }
 _HOW_MUCH = {

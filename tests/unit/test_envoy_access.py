@@ -140,6 +140,7 @@ def test_the_log_has_a_line_for_a_build_its_session_and_a_refusal_and_none_for_q
     ]
     assert {line["client"] for line in (session, build, refusal)} == {DEV}
     assert build["connection"] == session["connection"]
+    assert build["pod"] == socket.gethostname()
     assert [build["outcome"], refusal["outcome"]] == ["OK", "PermissionDenied"]
     assert build["received"] > 0
     assert build["milliseconds"] >= 0
