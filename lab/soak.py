@@ -26,6 +26,8 @@ FILES = [
         "daemon_faults",
         "idle_links",
         "many_clients",
+        "access",
+        "renewal",
     )
 ]
 IN_MAKE_TEST = " in make test"

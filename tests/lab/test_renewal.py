@@ -1,6 +1,7 @@
 """Certificates, clients and CAs change beneath builds that run: nothing is dropped."""
 
 import ssl
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,7 +11,7 @@ from lab import LabError, client
 from lab.engine import merge
 from lab.node import until
 from tests.lab.building import BEGUN, CLIENTS, build, is_let_go, waits
-from tests.lab.conftest import Configured, Installation
+from tests.lab.conftest import Configured, Installation, Record
 from tests.lab.gateway_pods import look_at_files
 
 PROMISED = 120  # seconds until a change of configuration has reached the gateway
@@ -30,7 +31,7 @@ def bundle(installation: Installation, name: str, of: str) -> Installation:
 
 
 def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed(
-    configured: Configured, full: bool
+    configured: Configured, full: bool, record_property: Record
 ) -> None:
     keys: dict[str, Any] = {"buildkit:gateway": {"replicas": 1}, "buildkit:clients": {"ci": {}}}
     installation = configured(keys)
@@ -43,11 +44,15 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
             look_at_files(changed)
         return changed
 
-    def until_it_shows(another: x509.Certificate) -> x509.Certificate:
+    def until_it_shows(another: x509.Certificate, than: str) -> x509.Certificate:
+        since = time.monotonic()
         until(
             lambda: shown(installation) != another,
             PROMISED,
             lambda: LabError("the gateway shows its old certificate"),
+        )
+        record_property(
+            f"seconds until it shows another than {than}", round(time.monotonic() - since)
         )
         return shown(installation)
 
@@ -59,7 +64,7 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
         # All are renewed, of the server and of each client.
         before = bundle(installation, "before", "ci")
         renewed = change(validityHours=9000)
-        second = until_it_shows(first)
+        second = until_it_shows(first, "the first")
         assert second.issuer == first.issuer
         assert (
             renewed.outputs["valid_until"]["server"] > installation.outputs["valid_until"]["server"]
@@ -75,7 +80,7 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
 
         # The old CA goes: who has new files notices nothing.
         after = change(validityHours=9000, authorities=["ca-2027"])
-        third = until_it_shows(second)
+        third = until_it_shows(second, "the renewed")
         assert third.issuer != first.issuer
         assert both.is_let_in()
         assert bundle(after, "after", "ci").is_let_in()
