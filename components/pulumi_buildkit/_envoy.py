@@ -31,9 +31,10 @@ _TRY_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _BACK_OFF = {"base_interval": "0.25s", "max_interval": f"{_RETRY_SECONDS}s"}
 _CONNECTOR = "connector"
-# How long a stranger may keep a connection open before it has said who it is. Where bytes are
-# passed on, nobody is asked before buildkitd is there, and clients wait for 20 seconds.
-_HANDSHAKE = {"requests": "10s", "bytes": "30s"}
+# How long a stranger may keep a connection open before it has said who it is.
+_HANDSHAKE_SECONDS = 10
+# Where bytes are passed on, nobody is asked before buildkitd is there; clients wait that long.
+_CLIENTS_PATIENCE_SECONDS = 20
 # What a client says of itself at its end, and waits for: it must not be held.
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/"
 _TRACES_SECONDS = 1
@@ -96,7 +97,7 @@ def _passes_requests(name: str, address: dict[str, Any], downstream: Downstream)
     connector = {"envoy_internal_address": {"server_listener_name": _CONNECTOR}}
     return {
         "listeners": [
-            _client_listener(_requests(downstream, tries), downstream, _HANDSHAKE["requests"]),
+            _client_listener(_requests(downstream, tries), downstream, _HANDSHAKE_SECONDS),
             _connector_listener(),
             _health_listener(),
         ],
@@ -122,7 +123,9 @@ def _passes_bytes(name: str, address: dict[str, Any], downstream: Downstream) ->
     return {
         "listeners": [
             {
-                **_client_listener(connect, downstream, _HANDSHAKE["bytes"]),
+                **_client_listener(
+                    connect, downstream, _CLIENTS_PATIENCE_SECONDS + _HANDSHAKE_SECONDS
+                ),
                 **_tcp_keepalive(downstream.keepalive),
             },
             _health_listener(),
@@ -174,7 +177,7 @@ def _secret(name: str) -> dict[str, Any]:
 
 
 def _client_listener(
-    network_filter: dict[str, Any], downstream: Downstream, handshake: str
+    network_filter: dict[str, Any], downstream: Downstream, handshake_seconds: int
 ) -> dict[str, Any]:
     downstream_tls = extension(
         "envoy.transport_sockets.tls",
@@ -190,7 +193,7 @@ def _client_listener(
         "filter_chains": [
             {
                 "transport_socket": downstream_tls,
-                "transport_socket_connect_timeout": handshake,
+                "transport_socket_connect_timeout": f"{handshake_seconds}s",
                 "filters": [network_filter],
             }
         ],
