@@ -1,4 +1,5 @@
 import copy
+import json
 import re
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 from bench import plot, report
 from bench.order import rotated
 from bench.report import Raw, Target
+from tests.recording import REPO
 
+RECORDED = REPO / "docs" / "benchmarks.json"
 SECONDS = {
     "plaintext": [0.04, 0.05, 0.06],
     "upstream": [0.10, 0.09, 0.20],
@@ -100,6 +103,11 @@ def test_the_page_says_what_was_tuned_lost_held_and_used() -> None:
     assert "| 1,000 | 49 |" in page
     assert "which took 42 minutes" in page
     assert "Commit abc1234, 2026-11-21, 2 cores, 3 rounds." in page
+
+
+def test_the_page_is_what_its_figures_say() -> None:
+    raw = json.loads(RECORDED.read_text())
+    assert RECORDED.with_suffix(".md").read_text() == report.page(raw)
 
 
 def test_every_table_of_the_page_is_one() -> None:
