@@ -21,6 +21,7 @@ pytestmark = pytest.mark.alone
 
 CLIENTS = 1000
 MEGABYTE = 10**6
+MEGABYTES = 300  # megabytes of a context, of which half is there before the rest
 RECEIVED = "http.buildkit.downstream_cx_rx_bytes_total"
 # Not the default, so that the pod is a new one, which has not grown yet.
 KEEPALIVE = 25
@@ -32,7 +33,13 @@ ANSWERS_WITHIN = KEEPALIVE + 10
 def alone(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A gateway of one pod, which has all clients."""
     for configure in configuring(lab, tmp_path_factory.mktemp("alone")):
-        installation = configure({"buildkit:gateway": {"replicas": 1, "keepalive": KEEPALIVE}})
+        installation = configure(
+            {
+                "buildkit:gateway": {"replicas": 1, "keepalive": KEEPALIVE},
+                # Who prunes has to be.
+                "buildkit:clients": {"dev": {"role": "admin"}},
+            }
+        )
         gateway = installation.outputs["gateway"]
         installation.kubectl("rollout", "status", gateway, "--timeout=120s")
         yield installation
@@ -44,21 +51,16 @@ def envoy(alone: Installation) -> Envoy:
     return only
 
 
-@pytest.fixture(scope="module")
-def megabytes(full: bool) -> int:
-    return 5000 if full else 300
-
-
-@pytest.fixture
-def large(alone: Installation, tmp_path: Path, megabytes: int) -> Iterator[Path]:
+@contextmanager
+def large(installation: Installation, directory: Path, megabytes: int) -> Iterator[Path]:
     """A context of that size, which is in nobody's cache; buildkitd's copy is thrown away."""
-    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY large /\n")
-    with (tmp_path / "large").open("wb") as file:
+    (directory / "Dockerfile").write_text("FROM scratch\nCOPY large /\n")
+    with (directory / "large").open("wb") as file:
         file.write(os.urandom(1024))
         file.truncate(megabytes * MEGABYTE)
-    yield tmp_path
-    (tmp_path / "large").unlink()
-    pruned = alone.buildctl("prune", "--all")
+    yield directory
+    (directory / "large").unlink()
+    pruned = installation.buildctl("prune", "--all")
     assert pruned.returncode == 0, pruned.stderr
 
 
@@ -121,11 +123,12 @@ def test_a_thousand_idle_clients_keep_nobody_from_building(
 
 
 def test_a_large_context_leaves_the_gateway_s_memory_flat(
-    alone: Installation, envoy: Envoy, large: Path, megabytes: int, record_property: Record
+    alone: Installation, envoy: Envoy, tmp_path: Path, full: bool, record_property: Record
 ) -> None:
+    megabytes = 5000 if full else MEGABYTES
     envoy.forget_most_memory()
     before, received_before = envoy.memory(), envoy.statistic(RECEIVED)
-    with builds(alone, large) as running:
+    with large(alone, tmp_path, megabytes) as context, builds(alone, context) as running:
         for build in running:
             build.assert_ends_well(within=60 + megabytes)
         clients = len(running)
@@ -143,11 +146,15 @@ def wait_for_upload(envoy: Envoy, start: int) -> None:
 
 
 def test_clients_that_stop_or_stall_in_mid_upload_keep_nobody_from_building(
-    alone: Installation, envoy: Envoy, large: Path, full: bool
+    alone: Installation, envoy: Envoy, tmp_path: Path, full: bool
 ) -> None:
     pause = 300 if full else 10
     start = envoy.statistic(RECEIVED)
-    with builds(alone, large) as stopped, stalled(alone, large) as stalling:
+    with (
+        large(alone, tmp_path, MEGABYTES) as context,
+        builds(alone, context) as stopped,
+        stalled(alone, context) as stalling,
+    ):
         wait_for_upload(envoy, start)
         for build in stopped:
             build.process.send_signal(signal.SIGSTOP)
