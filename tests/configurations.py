@@ -87,7 +87,7 @@ CERTIFICATES = some(
     authorities=one_of(["ca"], ["ca-2026", "ca-2027"]),
     secrets=few(st.sampled_from(SecretLayout)),
 ) | of({"existingSecret": NAMES}, layout=st.sampled_from(SecretLayout))
-CLIENTS = some(role=one_of("admin"), namespace=NAMES)
+CLIENTS = some(role=one_of("admin"), namespace=one_of("default"))  # every cluster has it
 VOLUME = of({"kind": one_of("emptyDir")}, size=SIZES) | of(
     {"kind": one_of("claim")}, size=SIZES, storageClass=NAMES, protect=st.booleans()
 )
