@@ -150,20 +150,18 @@ def test_clients_that_stop_or_stall_in_mid_upload_keep_nobody_from_building(
 ) -> None:
     pause = 300 if full else 10
     start = envoy.statistic(RECEIVED)
-    with (
-        large(alone, tmp_path, MEGABYTES) as context,
-        builds(alone, context) as stopped,
-        stalled(alone, context) as stalling,
-    ):
+    with large(alone, tmp_path, MEGABYTES) as context, builds(alone, context) as stopped:
         wait_for_upload(envoy, start)
         for build in stopped:
             build.process.send_signal(signal.SIGSTOP)
-        assert_others_build(alone, pause)
-        assert all(build.process.poll() is None for build in (*stopped, stalling.build))
-        stalling.go_on()
-        for build in stopped:
-            build.process.send_signal(signal.SIGCONT)
-        stalling.build.assert_ends_well(within=120)
+        with stalled(alone, context) as stalling:
+            assert_others_build(alone, pause)
+            for build in (*stopped, stalling.build):
+                assert build.process.poll() is None, f"{build.client}: {build.output.read_text()}"
+            stalling.go_on()
+            for build in stopped:
+                build.process.send_signal(signal.SIGCONT)
+            stalling.build.assert_ends_well(within=120)
         for build in stopped:
             if pause < ANSWERS_WITHIN:
                 build.assert_ends_well(within=120)
