@@ -50,6 +50,8 @@ class Pods:
         """Note one line of the watch."""
         event, uid, name, address, deleted, started, restarts = line.rstrip("\n").split("|")
         with self._changed:
+            if deleted and uid not in self.seen:
+                return  # it was told to end before the watch began
             pod = self.seen.setdefault(uid, Pod(name))
             pod.address = address or pod.address
             pod.restarts = int(restarts or 0)
