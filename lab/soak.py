@@ -114,8 +114,8 @@ def main() -> None:
     found = {name: result | circumstances for name, result in run(sys.argv[1:] or FILES).items()}
     known = json.loads(RAW.read_text()) if RAW.exists() else {}
     raw = {**known, **found}
-    RAW.write_text(json.dumps(raw, indent=1, sort_keys=True) + "\n")
-    PAGE.write_text(page(json.loads(RAW.read_text())))
+    RAW.write_text(json.dumps(raw, indent=1) + "\n")
+    PAGE.write_text(page(raw))
     print(f"{PAGE.relative_to(REPO)} and {RAW.relative_to(REPO)} are written")
     if failed := [name for name, result in found.items() if not result["passed"]]:
         sys.exit("\n".join(f"lab: failed: {name}" for name in failed))

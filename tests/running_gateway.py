@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import re
 import socket
 import subprocess
 import time
@@ -55,12 +56,9 @@ class Gateway:
         """Counters and gauges whose name *pattern* finds."""
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=5)
         with contextlib.closing(connection):
-            connection.request("GET", f"/stats?type=Counters&filter={pattern}")
-            counters = connection.getresponse().read().decode()
-            connection.request("GET", f"/stats?type=Gauges&filter={pattern}")
-            gauges = connection.getresponse().read().decode()
-        lines = (line.split(": ") for line in (counters + gauges).splitlines())
-        return {name: int(value) for name, value in lines}
+            connection.request("GET", f"/stats?filter={pattern}")
+            said = connection.getresponse().read().decode()
+        return {name: int(value) for name, value in re.findall(r"(?m)^(\S+): (\d+)$", said)}
 
 
 def free_port() -> int:

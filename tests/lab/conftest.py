@@ -219,8 +219,11 @@ def installation(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -
     return install(lab, lab.stack().outputs(), tmp_path_factory.mktemp("dev"))
 
 
-def install(lab: lifecycle.Lab, outputs: dict[str, Any], directory: Path) -> Installation:
-    client.write_certificates(outputs, "dev", directory / "certs")
+def install(
+    lab: lifecycle.Lab, outputs: dict[str, Any], directory: Path, name: str = "dev"
+) -> Installation:
+    """What a client of the stack has, in a directory of its own."""
+    client.write_certificates(outputs, name, directory / "certs")
     shutil.copy(CONTEXT / "Dockerfile", directory)
     return Installation(lab, outputs, directory)
 

@@ -13,6 +13,7 @@ from pulumi_buildkit import _envoy
 from tests.lab.conftest import Installation
 from tests.lab.containers import processes
 
+REACHED_WITHIN = 120  # seconds in which a changed file is promised to have reached Envoy
 FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
 
 

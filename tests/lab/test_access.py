@@ -13,10 +13,9 @@ from lab.node import until
 from tests.lab.building import BEGUN, BUILDCTL, build, create_builder, is_let_go, waits
 from tests.lab.conftest import Configured, Installation, Record, configuring, install
 from tests.lab.gateway_log import GatewayLog
-from tests.lab.gateway_pods import look_at_files
+from tests.lab.gateway_pods import REACHED_WITHIN, look_at_files
 
 CLIENTS = {"dev": {}, "ci": {"role": "builder"}, "ops": {"role": "admin"}}
-REVOKED_WITHIN = 120  # seconds
 
 OF_BUILDERS = {
     "buildctl debug workers",
@@ -46,21 +45,14 @@ def named(module_configured: Configured) -> Installation:
     """A gateway that knows three clients."""
     named = module_configured({"buildkit:clients": CLIENTS, "buildkit:gateway": {"replicas": 1}})
     look_at_files(named)
-    until(of(named, "ops").is_let_in, REVOKED_WITHIN, lambda: LabError("ops is not let in"))
+    until(of(named, "ops").is_let_in, REACHED_WITHIN, lambda: LabError("ops is not let in"))
     return named
 
 
 def of(installation: Installation, name: str) -> Installation:
     """The same as another client, with a builder of its own."""
     directory = installation.directory / name
-    if not directory.exists():
-        directory.mkdir()
-        outputs = {
-            **installation.outputs,
-            "clients": {"dev": installation.outputs["clients"][name]},
-        }
-        install(installation.lab, outputs, directory)
-    one = Installation(installation.lab, installation.outputs, directory)
+    one = install(installation.lab, installation.outputs, directory, name)
     create_builder(one)
     return one
 
@@ -151,7 +143,7 @@ def test_a_deleted_client_is_refused_on_the_connection_that_it_has_and_others_bu
             look_at_files(named)
         until(
             lambda: code(ci) is grpc.StatusCode.PERMISSION_DENIED,
-            REVOKED_WITHIN,
+            REACHED_WITHIN,
             lambda: LabError("ci is not refused"),
         )
         record_property("seconds until it is refused", round(time.monotonic() - updated))

@@ -6,7 +6,7 @@ import pytest
 from pulumi_buildkit import Security
 from pulumi_buildkit.security import VARIANTS
 
-from tests.lab.building import BUILDCTL, build
+from tests.lab.building import BUILDCTL, build, greets
 from tests.lab.conftest import Configured, Installation
 
 # What a step tries, by the name of the file with what it was told. It has a client's certificate,
@@ -69,5 +69,5 @@ def test_a_step_reaches_no_api_and_the_next_build_succeeds(
     # It did meet buildkitd there, which asked for a certificate of another CA.
     assert "certificate" in said["no certificate"]
     assert "certificate" in said["a certificate of a client"]
-    with build(installation, BUILDCTL, "FROM scratch\nCOPY <<EOF /x\nx\nEOF\n") as following:
-        assert following.result("x") == b"x\n"
+    with build(installation, BUILDCTL, greets("next")) as following:
+        assert following.result("greeting") == b"next\n"

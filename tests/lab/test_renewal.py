@@ -7,14 +7,12 @@ from typing import Any
 
 from cryptography import x509
 
-from lab import LabError, client
+from lab import LabError
 from lab.engine import merge
 from lab.node import until
 from tests.lab.building import BEGUN, CLIENTS, build, is_let_go, waits
-from tests.lab.conftest import Configured, Installation, Record
-from tests.lab.gateway_pods import look_at_files
-
-PROMISED = 120  # seconds until a change of configuration has reached the gateway
+from tests.lab.conftest import Configured, Installation, Record, install
+from tests.lab.gateway_pods import REACHED_WITHIN, look_at_files
 
 
 def shown(installation: Installation) -> x509.Certificate:
@@ -25,9 +23,7 @@ def shown(installation: Installation) -> x509.Certificate:
 
 def bundle(installation: Installation, name: str, of: str) -> Installation:
     """What the client *of* gets from the stack now, in a directory called *name*."""
-    directory = installation.directory / name
-    client.write_certificates(installation.outputs, of, directory / "certs")
-    return Installation(installation.lab, installation.outputs, directory)
+    return install(installation.lab, installation.outputs, installation.directory / name, of)
 
 
 def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed(
@@ -48,7 +44,7 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
         since = time.monotonic()
         until(
             lambda: shown(installation) != another,
-            PROMISED,
+            REACHED_WITHIN,
             lambda: LabError("the gateway shows its old certificate"),
         )
         record_property(
@@ -74,7 +70,7 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
 
         # A further CA: clients get new files when it suits them, and old ones do as well.
         both = bundle(change(validityHours=9000, authorities=["ca", "ca-2027"]), "both", "ci")
-        until(lambda: both.is_let_in(), PROMISED, lambda: LabError("the new CA is not trusted"))
+        until(both.is_let_in, REACHED_WITHIN, lambda: LabError("the new CA is not trusted"))
         assert before.is_let_in()
         assert shown(installation).issuer == first.issuer
 
@@ -86,7 +82,7 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
         assert bundle(after, "after", "ci").is_let_in()
         until(
             lambda: not before.is_let_in(),
-            PROMISED,
+            REACHED_WITHIN,
             lambda: LabError("the old CA's clients are let in"),
         )
 
@@ -97,4 +93,4 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
     # The next test's clients know the first CA only, which is made anew.
     last = bundle(change(), "last", "ci")
     look_at_files(last)
-    until(last.is_let_in, PROMISED, lambda: LabError("the gateway has not come back"))
+    until(last.is_let_in, REACHED_WITHIN, lambda: LabError("the gateway has not come back"))
