@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from lab import LabError, build, client, first_build, lifecycle, owner, preflight
+from lab import LabError, build, client, first_build, keda, lifecycle, owner, preflight
 from lab.engine import Engine, Stack
 from lab.lifecycle import kubeconfig_of_another_cluster
 from lab.paths import REPO
@@ -35,6 +35,8 @@ def _up_here() -> None:
     lab = lifecycle.start()
     print(lab.engine)
     stack = lab.stack()
+    if keda.is_wanted(stack.config):
+        keda.install(lab.node)
     stack.recover()
     stack.up()
     outputs = stack.outputs()

@@ -43,6 +43,7 @@ _KUBERNETES = " ".join(
 _BUILDKIT = "-X github.com/moby/buildkit/version.Version=v0.33.1"
 _PULUMI = "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.246.0"
 _BUILDX = "-X github.com/docker/buildx/version.Version=v0.36.1"
+_KEDA = "-X github.com/kedacore/keda/v2/version.Version=2.21.0"
 
 UNREACHABLE = re.compile(
     r"dial tcp|no such host|i/o timeout|TLS handshake timeout|connection re(fused|set)|proxyconnect"
@@ -123,11 +124,19 @@ TOOLS = (
 )
 
 
-def tools() -> Path:
+KEDA = (
+    Tool("keda-operator", "keda", "github.com/kedacore/keda/v2/cmd/operator", 460, _KEDA),
+    Tool("keda-adapter", "keda", "github.com/kedacore/keda/v2/cmd/adapter", 121, _KEDA),
+)
+"""What only a lab with KEDA needs."""
+
+
+def tools(also: tuple[Tool, ...] = ()) -> Path:
     """Build what is missing; the directory in which every program has its plain name."""
     go = go_version()
-    paths = {tool.name: tool.path(go) for tool in TOOLS}
-    missing = [tool for tool in TOOLS if not paths[tool.name].exists()]
+    wanted = (*TOOLS, *also)
+    paths = {tool.name: tool.path(go) for tool in wanted}
+    missing = [tool for tool in wanted if not paths[tool.name].exists()]
     for number, tool in enumerate(missing, 1):
         left = sum(progress.expected(_title(t)) or t.seconds for t in missing[number - 1 :])
         _build(tool, paths[tool.name], f"tool {number} of {len(missing)}, all {_about(left)}")

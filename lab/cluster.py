@@ -16,27 +16,24 @@ DEPLOYMENTS = {  # by their namespaces
     "registry": "registry",
 }
 TIMEOUT = 90  # seconds; a few are usual when the images are on the node
+APPLY = ("apply", "--server-side", "--force-conflicts", "--field-manager=lab")
 
 
 def install(node: Node) -> None:
     """Apply the manifests and wait until all that they describe is ready."""
     with progress.step("DNS, storage and registry") as step:
-        apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=lab")
-        node.kubectl(*apply, f"--filename={MANIFESTS}")
+        node.kubectl(*APPLY, f"--filename={MANIFESTS}")
         for namespace, name in DEPLOYMENTS.items():
             step.update(name)
-            _wait_for_rollout(node, namespace, name)
+            wait_for_rollout(node, namespace, name)
         # After a restart of the node the API repeats what was true before, so ask themselves.
         for name, answers in (("DNS", _dns_answers), ("registry", _registry_answers)):
             step.update(f"{name} answers")
             until(partial(answers, node), TIMEOUT, partial(_silent, name))
 
 
-def _silent(name: str) -> LabError:
-    return LabError(f"the {name} does not answer within {TIMEOUT} s, though its pod is ready")
-
-
-def _wait_for_rollout(node: Node, namespace: str, name: str) -> None:
+def wait_for_rollout(node: Node, namespace: str, name: str) -> None:
+    """Wait until a Deployment's pods are ready; the error is what its containers wait for."""
     selected = (f"--namespace={namespace}", f"deployment/{name}")
     try:
         node.kubectl("rollout", "status", *selected, f"--timeout={TIMEOUT}s")
@@ -44,6 +41,10 @@ def _wait_for_rollout(node: Node, namespace: str, name: str) -> None:
         waiting = "-o=jsonpath={.items[*].status.containerStatuses[*].state.waiting}"
         why = node.kubectl("get", "pods", f"--namespace={namespace}", waiting)
         raise LabError(f"{name} in {namespace} is not ready: {why or error}") from error
+
+
+def _silent(name: str) -> LabError:
+    return LabError(f"the {name} does not answer within {TIMEOUT} s, though its pod is ready")
 
 
 def _dns_answers(node: Node) -> bool:

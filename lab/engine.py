@@ -134,6 +134,15 @@ class Stack:
             self._environment["KUBECONFIG"] = str(kubeconfig)
         self.configure(overrides or {})
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that the program is given."""
+        return yaml.safe_load(self._file.read_text())["config"]
+
+    @property
+    def _file(self) -> Path:
+        return self.directory / f"Pulumi.{self.name}.yaml"
+
     def configure(self, overrides: Mapping[str, Any]) -> None:
         """Write the project directory; what Pulumi added to the stack's file is kept."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -142,11 +151,10 @@ class Stack:
             if not link.is_symlink():
                 link.symlink_to(REPO / file)
         shutil.copyfile(REPO / "Pulumi.yaml", self.directory / "Pulumi.yaml")
-        stack_file = self.directory / f"Pulumi.{self.name}.yaml"
-        kept = (yaml.safe_load(stack_file.read_text()) or {}) if stack_file.exists() else {}
+        kept = (yaml.safe_load(self._file.read_text()) or {}) if self._file.exists() else {}
         dev = yaml.safe_load((REPO / "Pulumi.dev.yaml").read_text())
         config = merge(dev["config"], overrides)
-        files.write(stack_file, yaml.safe_dump({**kept, "config": config}, sort_keys=False))
+        files.write(self._file, yaml.safe_dump({**kept, "config": config}, sort_keys=False))
 
     def up(self) -> automation.UpResult:
         """Create or update what the configuration says."""

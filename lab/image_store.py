@@ -109,13 +109,22 @@ IMAGES = (
     ),
     Image("registry.k8s.io/pause:3.10", "pause", base=False),
 )
+KEDA = (
+    Image("ghcr.io/kedacore/keda:2.21.0", "keda", ("keda-operator",), False, target="operator"),
+    Image(
+        *("ghcr.io/kedacore/keda-metrics-apiserver:2.21.0", "keda"),
+        *(("keda-adapter",), False),
+        target="adapter",
+    ),
+)
+"""What only a node with KEDA runs; the programs are those of `build.KEDA`."""
 
 
-def images(tools: Path) -> dict[str, Path]:
-    """Build what is missing; the archive of every image by the image's name."""
+def images(tools: Path, wanted: tuple[Image, ...] = IMAGES) -> dict[str, Path]:
+    """Build what is missing; the archive of every wanted image by the image's name."""
     base_key = build.digest(SUITE, *LEFT_OUT)
-    paths = {image.name: image.path(tools, base_key) for image in IMAGES}
-    missing = [image for image in IMAGES if not paths[image.name].exists()]
+    paths = {image.name: image.path(tools, base_key) for image in wanted}
+    missing = [image for image in wanted if not paths[image.name].exists()]
     if missing:
         # How many are missing is part of the title, so that each forecast is of alike work.
         title = f"build {len(missing)} image{'s'[: len(missing) > 1]}"

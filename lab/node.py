@@ -87,6 +87,11 @@ class Node:
             step.update(f"images: {done} of {len(imports)} imported")
             future.result()
 
+    def import_images(self) -> None:
+        """Import the images that the node, which runs, doesn't have yet."""
+        for image in self._missing():
+            self._import(image)
+
     def stop(self) -> None:
         """Remove all that the node is; a node that isn't there is no error."""
         with progress.step("stopping the node"):

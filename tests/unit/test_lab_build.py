@@ -71,6 +71,14 @@ def test_the_directory_holds_every_program_under_its_plain_name(go_log: Path) ->
     assert len(built(go_log)) == 4
 
 
+def test_what_only_some_labs_need_is_built_when_it_is_asked_for(go_log: Path) -> None:
+    without, with_keda = build.tools(), build.tools(build.KEDA)
+    more = {path.name for path in with_keda.iterdir()} - {path.name for path in without.iterdir()}
+    assert more == {"keda-operator", "keda-adapter"}
+    assert built(go_log)[-2:] == ["operator", "adapter"]
+    assert build.tools() == without
+
+
 def test_an_interrupted_build_goes_on_where_it_was(
     go_log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
