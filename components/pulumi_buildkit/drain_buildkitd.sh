@@ -14,6 +14,14 @@ connections() {
     awk -v path="${socket#unix://}" '$6 == "03" && $8 == path' /proc/net/unix
 }
 
+# After the first signal alone buildkitd would let them run on until it is killed.
+end_builds() {
+    for _ in 1 2 3; do
+        kill -TERM 1
+        sleep 0.2
+    done
+}
+
 kill "$(cat "$listener")"
 begun=$(now) answered=$begun built=$begun served=$begun
 say "no new builds from now on; those that run have $limit s"
@@ -24,15 +32,13 @@ while sleep 1; do
     clients=$(connections | wc -l)
     # Without an answer there may be builds.
     [ "$builds" -eq 0 ] && [ "$answered" = "$at" ] || built=$at
-    [ "$clients" -eq 0 ] && [ "$built" -ne "$at" ] || served=$at
+    # Of a build that nobody is connected for, its client has gone: what is left of a step may run on
+    # for long, and keeps its record open.
+    [ "$clients" -eq 0 ] || served=$at
 
     if [ $((at - begun)) -ge "$limit" ]; then
         say "cuts $builds builds and $clients clients: the limit of $limit s is over"
-        # After the first one alone buildkitd would let them run on until it is killed.
-        for _ in 1 2 3; do
-            kill -TERM 1
-            sleep 0.2
-        done
+        end_builds
         exit 1
     elif [ $((at - answered)) -ge $deaf ]; then
         say "buildkitd has not answered for $deaf s"
@@ -42,6 +48,7 @@ while sleep 1; do
         exit
     elif [ $((at - served)) -ge $quiet ]; then
         say "done after $((at - begun)) s"
+        [ "$builds" -eq 0 ] || end_builds
         exit
     fi
 done
