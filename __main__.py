@@ -12,7 +12,7 @@ from pulumi_buildkit.overlay import DIRECTIVE, MERGE_KEYS
 from pulumi_buildkit.secret_layout import FILES
 from pydantic.alias_generators import to_camel
 
-from settings import WORKLOAD, Mode, Settings, checked, is_secret, load
+from settings import WORKLOAD, AutoscalingSettings, Mode, Settings, checked, is_secret, load
 
 EDGE = "buildkit"
 GATEWAY = "buildkit-gateway"
@@ -93,6 +93,7 @@ def edge_certificate(settings: Settings, namespace: pulumi.Output[str]) -> Serve
     layout = SecretLayout.ENVOY if settings.has_gateway else SecretLayout.DAEMON
     hosts = [service_host(name, namespace) for name in (GATEWAY, WORKLOAD)]
     dialled = [settings.gateway.host] if settings.gateway.host else []
+    dialled += [f"*.{settings.domain}"] if settings.domain else []
     certificates = buildkit.Certificates(
         EDGE,
         {
@@ -185,7 +186,8 @@ def run_buildkitd(
         "certificates": server and server.secret,
         "certificates_layout": server and server.layout,
         "volume": {**volume, "kind": settings.volume_kind},
-        "replicas": settings.replicas,
+        "replicas": settings.scale.most,
+        "autoscaled": settings.follows_builds,
         "update_timeout": settings.update_timeout,
     }
     # A switch of modes takes along what is called the same in both: Service and ConfigMap.
@@ -201,6 +203,7 @@ def run_buildkitd(
 def make_gateway(
     settings: Settings,
     namespace: pulumi.Output[str],
+    workload: Any,
     edge: Server,
     internal: buildkit.Certificates,
 ) -> buildkit.Gateway:
@@ -211,6 +214,8 @@ def make_gateway(
         {
             "namespace": namespace,
             "upstream_host": service_host(WORKLOAD, namespace),
+            "pods": workload.hosts if settings.farm else [],
+            "routing": settings.farm.routing if settings.farm else buildkit.Routing.HOST_NAME,
             "upstream_secret": internal.client_secrets["gateway"],
             "server_secret": edge.secret,
             "server_secret_layout": edge.layout,
@@ -243,14 +248,41 @@ def make_gateway(
     )
 
 
+def follow_builds(
+    settings: Settings, namespace: pulumi.Output[str], workload: Any, gateway: buildkit.Gateway
+) -> None:
+    """Have as many buildkitds as the builds at the gateway need, where the stack asks for it."""
+    if not settings.follows_builds:
+        return
+    fewest, most = settings.scale
+    given = settings.autoscaling or AutoscalingSettings()
+    buildkit.Autoscaler(
+        f"{WORKLOAD}-autoscaler",
+        buildkit.AutoscalerArgs(
+            namespace=namespace,
+            workload=workload.workload,
+            gateway=GATEWAY,
+            min=fewest,
+            max=most,
+            cooldown=given.cooldown,
+            builds=given.builds,
+        ),
+        # It finds what it scales and whom it asks, and goes before they do.
+        pulumi.ResourceOptions(depends_on=[workload, gateway]),
+    )
+
+
 def tls_commands(endpoint: pulumi.Output[str]) -> dict[str, pulumi.Output[str]]:
-    """How clients build at *endpoint*, with their certificate in the directory `certs`."""
+    """How clients build at *endpoint*, with their certificate in the directory `certs`.
+
+    The builder of docker buildx has one node for each stack that is appended to it.
+    """
+    stack = pulumi.get_stack()
     return {
         "endpoint": endpoint,
-        "buildx_command": pulumi.Output.concat(
-            "docker buildx create --name buildkit --driver remote --driver-opt "
-            '"cacert=$PWD/certs/ca.pem,cert=$PWD/certs/cert.pem,key=$PWD/certs/key.pem" tcp://',
-            endpoint,
+        "buildx_command": _create("--name buildkit", "certs", endpoint),
+        "buildx_append_command": _create(
+            f"--append --name buildkit --node {stack}", f"certs-{stack}", endpoint
         ),
         "buildctl_command": pulumi.Output.concat(
             "buildctl --addr tcp://",
@@ -259,6 +291,14 @@ def tls_commands(endpoint: pulumi.Output[str]) -> dict[str, pulumi.Output[str]]:
             BUILD,
         ),
     }
+
+
+def _create(builder: str, certificates: str, endpoint: pulumi.Output[str]) -> pulumi.Output[str]:
+    files = (("cacert", "ca"), ("cert", "cert"), ("key", "key"))
+    options = ",".join(f"{option}=$PWD/{certificates}/{file}.pem" for option, file in files)
+    return pulumi.Output.concat(
+        f'docker buildx create {builder} --driver remote --driver-opt "{options}" tcp://', endpoint
+    )
 
 
 def kube_pod_commands(
@@ -297,8 +337,11 @@ def main() -> None:
     workload = run_buildkitd(settings, namespace, listening, prepare_nodes(settings, namespace))
     outputs["workload"] = workload.workload
     if edge and internal:
-        gateway = make_gateway(settings, namespace, edge, internal)
-        outputs |= {"gateway": f"deployment/{GATEWAY}", **tls_commands(gateway.endpoint)}
+        gateway = make_gateway(settings, namespace, workload, edge, internal)
+        follow_builds(settings, namespace, workload, gateway)
+        project = "PROJECT." if settings.domain else ""
+        endpoint = pulumi.Output.concat(project, gateway.endpoint)
+        outputs |= {"gateway": f"deployment/{GATEWAY}", **tls_commands(endpoint)}
     elif listening:
         outputs |= tls_commands(pulumi.Output.format("{0}:{1}", workload.host, workload.port))
     elif not settings.traits.builds:

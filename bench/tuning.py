@@ -128,11 +128,14 @@ def _gateway(
 
 def _bootstrap(address: str, port: int) -> Bootstrap:
     bootstrap = _envoy.bootstrap(
-        _envoy.Protocol.HTTP2, address, _PORT, _envoy.Downstream(hold=600, keepalive=30)
+        _envoy.Protocol.HTTP2,
+        _envoy.Upstream(address, _PORT),
+        _envoy.Downstream(hold=600, keepalive=30),
     )
     del bootstrap["admin"]
     resources = bootstrap["static_resources"]
-    resources["listeners"] = [one for one in resources["listeners"] if one["name"] != "health"]
+    others = ("health", "builds")
+    resources["listeners"] = [one for one in resources["listeners"] if one["name"] not in others]
     _listener(bootstrap)["address"]["socket_address"]["port_value"] = port
     return bootstrap
 

@@ -4,6 +4,7 @@ import pulumi_buildkit as buildkit
 from pulumi.provider.experimental import component_provider_host
 
 COMPONENTS = [
+    buildkit.Autoscaler,
     buildkit.BuildkitDeployment,
     buildkit.BuildkitJob,
     buildkit.BuildkitPod,

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from pulumi_buildkit import ExternalTrafficPolicy, Protocol, Role, Security, ServiceType
+from pulumi_buildkit import ExternalTrafficPolicy, Protocol, Role, Routing, Security, ServiceType
 from pulumi_buildkit.secret_layout import SecretLayout
 from pulumi_buildkit.volume import VolumeKind
 
@@ -48,7 +48,8 @@ _NOTES = """
 - **pods**: `buildkit:replicas`. The claim of a Deployment belongs to all its pods, so that only one
   pod can have one; those of a StatefulSet have one each.
 - **volume**: `buildkit:volume.kind`, the default first.
-- **autoscaling**: there is no key for it yet.
+- **autoscaling**: `buildkit:autoscaling`: as many pods as the builds need, none while nobody
+  builds. A Deployment with a claim can't.
 """
 
 _KINDS = {"array": "list", "boolean": "`true`, `false`", "object": "map", "string": "text"}
@@ -59,6 +60,7 @@ _ENUMS: dict[str, type[Enum]] = {
         Mode,
         Protocol,
         Role,
+        Routing,
         SecretLayout,
         Security,
         ServiceType,

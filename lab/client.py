@@ -32,14 +32,18 @@ def write_certificates(outputs: Mapping[str, Any], client: str, directory: Path)
         file.write_text(bundles[client][part])
 
 
-def buildctl(endpoint: str, certificates: Path) -> list[str]:
-    """Buildctl with a client's certificate, ready for a subcommand."""
+def buildctl(endpoint: str, certificates: Path, name: str = "") -> list[str]:
+    """Buildctl with a client's certificate, ready for a subcommand.
+
+    With a *name* it asks for that server, as if it had dialled it.
+    """
     return [
         "buildctl",
         *("--addr", f"tcp://{endpoint}"),
         *("--tlscacert", str(certificates / "ca.pem")),
         *("--tlscert", str(certificates / "cert.pem")),
         *("--tlskey", str(certificates / "key.pem")),
+        *(["--tlsservername", name] if name else []),
     ]
 
 

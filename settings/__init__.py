@@ -3,6 +3,7 @@
 The classes here are the one source of the keys: docs/configuration.md is made from them.
 """
 
+from settings.autoscaling import AutoscalingSettings
 from settings.certificates import CertificateSettings, ClientSettings
 from settings.daemon import (
     GarbageCollectionSettings,
@@ -22,6 +23,7 @@ __all__ = [
     "MODES",
     "PROJECT",
     "WORKLOAD",
+    "AutoscalingSettings",
     "BuildSecretSettings",
     "CertificateSettings",
     "ClientSettings",

@@ -69,6 +69,10 @@ class Cluster:
         """The Secret *name*, or `None`."""
         return self._answer(client.CoreV1Api, "read_namespaced_secret", name, namespace)
 
+    def serves(self, group: str, version: str) -> bool:
+        """Whether it has an API that is not Kubernetes' own."""
+        return bool(self._answer(client.CustomObjectsApi, "get_api_resources", group, version))
+
     def claims(self, namespace: str, labels: dict[str, str]) -> list[Any]:
         """The claims in *namespace* that have all these *labels*."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())

@@ -38,7 +38,7 @@ class Traits:
     builds: bool = False
     """Whether it runs one build, which the section `job` describes, instead of a daemon."""
     autoscaling: bool = False
-    """Whether the number of pods can follow the builds: no mode's can yet, and no key asks."""
+    """Whether the number of pods can follow the builds."""
 
 
 MODES = {
@@ -55,12 +55,14 @@ MODES = {
         volumes=(VolumeKind.EMPTY_DIR, VolumeKind.CLAIM),
         surges=True,
         shared_claim=True,
+        autoscaling=True,
     ),
     Mode.STATEFULSET: Traits(
         gateway=True,
         listens=False,
         replicas=True,
         volumes=(VolumeKind.CLAIM, VolumeKind.EMPTY_DIR),
+        autoscaling=True,
     ),
     Mode.JOB: Traits(
         gateway=None,

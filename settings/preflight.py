@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pulumi
 from pulumi_buildkit import Security
+from pulumi_buildkit.autoscaler import API_VERSION
 from pulumi_buildkit.metadata import labels
 from pulumi_buildkit.quantity import number
 from pulumi_buildkit.security import VARIANTS
@@ -224,6 +225,16 @@ def _job_lacks_secrets(settings: Settings, cluster: "Cluster", namespace: str) -
             yield Mistake((*place, "key"), complaint, wanted.key)
 
 
+def _keda_is_missing(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
+    if not cluster.serves(*API_VERSION.split("/")):
+        yield Mistake(
+            ("autoscaling",),
+            f"needs KEDA, and the cluster does not have it ({API_VERSION}); install it: "
+            "helm install keda keda --repo https://kedacore.github.io/charts --namespace keda "
+            "--create-namespace",
+        )
+
+
 def _has_claims(settings: Settings) -> bool:
     return settings.volume_kind is VolumeKind.CLAIM
 
@@ -259,6 +270,12 @@ _QUESTIONS = (
         lambda settings: _has_claims(settings) and settings.volume.storage_class,
         _claims_are_of_another_class,
         in_namespace=True,
+    ),
+    _Question(
+        ("autoscaling",),
+        lambda settings: settings.follows_builds,
+        _keda_is_missing,
+        in_namespace=False,
     ),
     _Question(("volume", "size"), _has_claims, _claims_can_t_become_so, in_namespace=True),
     _Question(

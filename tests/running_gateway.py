@@ -39,11 +39,15 @@ class Gateway:
     """A gateway on this machine, and all that its clients and buildkitd need."""
 
     root: Path
-    port: int
-    admin_port: int
+    ports: dict[str, int]
+    """Of each listener, by name, and of the admin interface."""
     upstream_port: int
     edge: Authority
     internal: Authority
+
+    @property
+    def port(self) -> int:
+        return self.ports["clients"]
 
     def client(self, name: str, authority: Authority | None = None) -> Path:
         return (authority or self.edge).client(self.root / "clients" / name, name)
@@ -54,11 +58,15 @@ class Gateway:
 
     def statistics(self, pattern: str) -> dict[str, int]:
         """Counters and gauges whose name *pattern* finds."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=5)
-        with contextlib.closing(connection):
-            connection.request("GET", f"/stats?filter={pattern}")
-            said = connection.getresponse().read().decode()
+        said = self.get("admin", f"/stats?filter={pattern}").decode()
         return {name: int(value) for name, value in re.findall(r"(?m)^(\S+): (\d+)$", said)}
+
+    def get(self, listener: str, path: str) -> bytes:
+        """What a listener, or the admin interface, answers to a plain request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[listener], timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            return connection.getresponse().read()
 
 
 def free_port() -> int:
@@ -67,16 +75,19 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def on_this_machine(
-    protocol: Protocol, ports: list[int], upstream: int, downstream: _envoy.Downstream
-) -> dict[str, Any]:
-    """The bootstrap with other ports, so that tests can run side by side."""
-    document = _envoy.bootstrap(protocol, UPSTREAM, upstream, downstream)
+def on_this_machine(document: dict[str, Any]) -> dict[str, int]:
+    """Give a bootstrap other ports, so that tests can run side by side; by listener."""
     listeners = document["static_resources"]["listeners"]
-    listening = [listener["address"] for listener in listeners if "address" in listener]
-    for address, port in zip([*listening, document["admin"]["address"]], ports, strict=True):
-        address["socket_address"] |= {"address": "127.0.0.1", "port_value": port}
-    return document
+    there = {listener["name"]: listener for listener in listeners if "address" in listener}
+    ports = {name: free_port() for name in [*there, "admin"]}
+    for name, listener in {**there, "admin": document["admin"]}.items():
+        listener["address"]["socket_address"] |= {"address": "127.0.0.1", "port_value": ports[name]}
+    for cluster in document["static_resources"]["clusters"]:
+        if cluster["name"] == "admin":
+            cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"] = {
+                "address": document["admin"]["address"]
+            }
+    return ports
 
 
 @contextlib.contextmanager
@@ -115,13 +126,14 @@ def running(
 ) -> Iterator[Gateway]:
     """A gateway that lets the client `dev` in, with no buildkitd behind it yet."""
     edge, internal = Authority("edge"), Authority("internal")
-    ports = [free_port() for _ in range(4)]
+    upstream = free_port()
     write_certificates(root, edge, internal)
     write_clients(root, ["dev"])
     downstream = _envoy.Downstream(hold, keepalive=30, proxy_protocol=proxy_protocol)
-    config = write_bootstrap(root, on_this_machine(protocol, ports[:3], ports[3], downstream))
-    with envoy(root, config, health_port=ports[1]):
-        yield Gateway(root, ports[0], ports[2], ports[3], edge, internal)
+    document = _envoy.bootstrap(protocol, _envoy.Upstream(UPSTREAM, upstream), downstream)
+    ports = on_this_machine(document)
+    with envoy(root, write_bootstrap(root, document), health_port=ports["health"]):
+        yield Gateway(root, ports, upstream, edge, internal)
 
 
 class Buildkitd(grpc.GenericRpcHandler):

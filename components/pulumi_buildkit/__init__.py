@@ -1,6 +1,8 @@
 """BuildKit on Kubernetes behind an mTLS gateway, as Pulumi components."""
 
+from pulumi_buildkit._farm import Routing
 from pulumi_buildkit._workload import service_host
+from pulumi_buildkit.autoscaler import Autoscaler, AutoscalerArgs
 from pulumi_buildkit.build import BuildArgs, SecretKeyArgs
 from pulumi_buildkit.certificates import Certificates, CertificatesArgs, ClientBundle
 from pulumi_buildkit.daemon import DaemonArgs, GarbageCollectionArgs, ResourcesArgs
@@ -27,6 +29,8 @@ from pulumi_buildkit.volume import VolumeArgs, VolumeKind
 __all__ = [
     "BUSYBOX_IMAGE",
     "ENVOY_IMAGE",
+    "Autoscaler",
+    "AutoscalerArgs",
     "BuildArgs",
     "BuildkitDeployment",
     "BuildkitDeploymentArgs",
@@ -49,6 +53,7 @@ __all__ = [
     "RegistryArgs",
     "ResourcesArgs",
     "Role",
+    "Routing",
     "SecretKeyArgs",
     "SecretLayout",
     "Security",

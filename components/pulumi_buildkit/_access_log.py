@@ -1,6 +1,7 @@
-"""What the gateway writes to its standard output: a line of JSON a build, and one a refusal.
+"""What the gateway says of builds: a line of JSON for each, on standard output, and their number.
 
-From https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/observability/access_log/usage.
+From https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/observability/access_log/usage and
+https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/access_loggers/stats/v3/stats.proto.
 """
 
 from typing import Any
@@ -35,6 +36,15 @@ _NO_HANDSHAKE = "has(connection.transport_failure_reason) || has(connection.term
 _NO_HTTP2 = "!has(request.protocol)"
 
 
+# Of a request Envoy says when it begins, too, which is what counts builds while they run.
+_BEGINS, _ENDS = "DownstreamStart", "DownstreamEnd"
+_NEVER = "DownstreamTunnelSuccessfullyEstablished"
+BEGINNINGS = {"flush_access_log_on_new_request": True}
+"""Options of an HTTP connection manager that counts builds."""
+BUILDS = "buildkit.builds"
+"""The statistic of the builds that run or wait at the moment."""
+
+
 def requests() -> list[dict[str, Any]]:
     """A line for each build, each session, and each RPC that its client may not call."""
     fields = {
@@ -44,12 +54,23 @@ def requests() -> list[dict[str, Any]]:
         "reason": "%RESPONSE_CODE_DETAILS%",
         **_HOW_MUCH,
     }
-    return _log(fields, _path(BUILD), _path(SESSION), _status("PERMISSION_DENIED"))
+    said = _any(_path(BUILD), _path(SESSION), _status("PERMISSION_DENIED"))
+    return [_log(fields, _all({"log_type_filter": {"types": [_ENDS]}}, said))]
+
+
+def number_of_builds() -> dict[str, Any]:
+    """Counts the builds that run or wait."""
+    return {**_gauge(_BEGINS, _ENDS), "filter": _path(BUILD)}
+
+
+def no_build() -> dict[str, Any]:
+    """Counts nothing: a number that is asked for before there was any build has to be there."""
+    return _gauge(_NEVER, _BEGINS)
 
 
 def connections() -> list[dict[str, Any]]:
     """A line for each connection whose bytes went through."""
-    return _log({**_WHO, **_HOW_MUCH})
+    return [_log({**_WHO, **_HOW_MUCH})]
 
 
 def refusals() -> list[dict[str, Any]]:
@@ -59,20 +80,44 @@ def refusals() -> list[dict[str, Any]]:
         ' ["DOWNSTREAM_TRANSPORT_FAILURE_REASON", "CONNECTION_TERMINATION_DETAILS",'
         ' "RESPONSE_FLAGS"]})%'
     )
-    no_protocol = {
-        "and_filter": {"filters": [{"response_flag_filter": {"flags": ["DPE"]}}, _cel(_NO_HTTP2)]}
-    }
-    return _log({**_WHO, "outcome": "refused", "reason": reason}, _cel(_NO_HANDSHAKE), no_protocol)
+    no_protocol = _all({"response_flag_filter": {"flags": ["DPE"]}}, _cel(_NO_HTTP2))
+    refused = _any(_cel(_NO_HANDSHAKE), no_protocol)
+    return [_log({**_WHO, "outcome": "refused", "reason": reason}, refused)]
 
 
-def _log(fields: dict[str, str], *filters: dict[str, Any]) -> list[dict[str, Any]]:
-    """Log what passes any of *filters*; without one, all."""
+def _log(fields: dict[str, str], only: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Log *only* what passes that filter; without one, all."""
     log = extension(
         "envoy.access_loggers.stdout",
         "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
         log_format={"json_format": fields},
     )
-    return [{**log, "filter": {"or_filter": {"filters": [*filters]}}} if filters else log]
+    return {**log, "filter": only} if only else log
+
+
+def _gauge(added: str, subtracted: str) -> dict[str, Any]:
+    """Add one to the number of builds when Envoy says the one, take it away when the other."""
+    scope, _, name = BUILDS.partition(".")
+    return extension(
+        "envoy.access_loggers.stats",
+        "envoy.extensions.access_loggers.stats.v3.Config",
+        stats_scope={"prefix": scope},
+        gauges=[
+            {
+                "stat": {"name": name},
+                "value_fixed": 1,
+                "add_subtract": {"add_log_type": added, "sub_log_type": subtracted},
+            }
+        ],
+    )
+
+
+def _any(*filters: dict[str, Any]) -> dict[str, Any]:
+    return {"or_filter": {"filters": [*filters]}}
+
+
+def _all(*filters: dict[str, Any]) -> dict[str, Any]:
+    return {"and_filter": {"filters": [*filters]}}
 
 
 def _path(path: str) -> dict[str, Any]:

@@ -4,10 +4,13 @@ Field by field from https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/api. Wha
 reads anew is in `_xds`.
 """
 
+import re
 from enum import Enum
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from pulumi_buildkit import _access_log, _xds
+from pulumi_buildkit._farm import Farm
 from pulumi_buildkit._message import extension, typed
 
 PORT = 1234
@@ -15,6 +18,9 @@ PORT = 1234
 HEALTH_PORT = 8081
 """Where the kubelet asks for `HEALTH_PATH`, and nothing else is answered."""
 HEALTH_PATH = "/ready"
+BUILDS_PORT = 8082
+"""Where whoever scales buildkitd asks for `BUILDS_PATH`, and nothing else is answered."""
+BUILDS_PATH = "/builds"
 ADMIN_PORT = 9901
 """Envoy's admin interface, on the pod's loopback only."""
 
@@ -49,11 +55,33 @@ class Protocol(str, Enum):
     """Bytes: clients give up when buildkitd is not there for 20 seconds."""
 
 
+# What BuildKit has to be there for, whatever it is: requests that wait for a connection to it.
+_WAITING = "cluster.buildkitd.upstream_rq_pending_active"
+RUNNING_METRIC = "envoy_buildkit_builds"
+"""What `BUILDS_PATH` calls the builds that run or wait."""
+WAITING_METRIC = 'envoy_cluster_upstream_rq_pending_active{envoy_cluster_name="buildkitd"}'
+"""What `BUILDS_PATH` calls the requests, of builds or not, that wait for a buildkitd."""
+
 PASSING = {
     Protocol.HTTP2: ("http.buildkit.downstream_rq_active", "http.buildkit.downstream_rq_total"),
     Protocol.TCP: ("listener.clients.downstream_cx_active", "listener.clients.downstream_cx_total"),
 }
 """The statistics of what passes through at the moment, and of all that ever did."""
+
+
+class Upstream(NamedTuple):
+    """Where buildkitd is."""
+
+    host: str
+    """Name of its ClusterIP Service, in its certificate too: it is there while no pod is."""
+    port: int
+    farm: Farm | None = None
+    """The pods behind it, where the gateway is to choose one for each client."""
+
+    @property
+    def address(self) -> dict[str, Any]:
+        """Of the Service."""
+        return _address(self.host, self.port)
 
 
 class Downstream(NamedTuple):
@@ -67,9 +95,7 @@ class Downstream(NamedTuple):
     """Whether each connection begins with what a load balancer says of its client."""
 
 
-def bootstrap(
-    protocol: Protocol, upstream_host: str, upstream_port: int, downstream: Downstream
-) -> dict[str, Any]:
+def bootstrap(protocol: Protocol, upstream: Upstream, downstream: Downstream) -> dict[str, Any]:
     """A gateway in front of buildkitd."""
     return {
         # Envoy reads no certificate from a file without a name of its own.
@@ -81,13 +107,11 @@ def bootstrap(
                 "envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
             )
         ],
-        "static_resources": _PASSES[protocol](
-            upstream_host, _address(upstream_host, upstream_port), downstream
-        ),
+        "static_resources": _PASSES[protocol](upstream, downstream),
     }
 
 
-def _passes_requests(name: str, address: dict[str, Any], downstream: Downstream) -> dict[str, Any]:
+def _passes_requests(upstream: Upstream, downstream: Downstream) -> dict[str, Any]:
     """HTTP/2, with a connection of its own to buildkitd for each client.
 
     The connector makes it: to it a connect is done when it succeeds, however often it is refused.
@@ -95,24 +119,32 @@ def _passes_requests(name: str, address: dict[str, Any], downstream: Downstream)
     """
     tries, seconds = _tries(downstream.hold)
     connector = {"envoy_internal_address": {"server_listener_name": _CONNECTOR}}
+    tls, farm = _upstream_tls(upstream.host), upstream.farm
+    daemons = _cluster("address", "STRICT_DNS", upstream.address, _TRY_SECONDS)
     return {
         "listeners": [
-            _client_listener(_requests(downstream, tries), downstream, _HANDSHAKE_SECONDS),
-            _connector_listener(),
+            _client_listener(_requests(downstream, tries), downstream, _HANDSHAKE_SECONDS, farm),
+            _connector_listener(farm),
             _health_listener(),
+            _builds_listener(),
         ],
         "clusters": [
             {
                 **_cluster("buildkitd", "STATIC", connector, seconds),
                 **_UPSTREAM_REQUESTS,
-                "transport_socket": _upstream_tls(name),
+                "transport_socket": farm.transport_socket(tls) if farm else tls,
             },
-            {**_cluster("address", "STRICT_DNS", address, _TRY_SECONDS), **_UPSTREAM_BYTES},
+            {
+                **daemons,
+                **_UPSTREAM_BYTES,
+                **(farm.cluster(upstream.port, upstream.address) if farm else {}),
+            },
+            _cluster("admin", "STATIC", _address("127.0.0.1", ADMIN_PORT), _TRY_SECONDS),
         ],
     }
 
 
-def _passes_bytes(name: str, address: dict[str, Any], downstream: Downstream) -> dict[str, Any]:
+def _passes_bytes(upstream: Upstream, downstream: Downstream) -> dict[str, Any]:
     """TCP, as long as it takes to connect; the clients give up before a long hold is over."""
     connect = _bytes(
         "buildkit",
@@ -132,9 +164,9 @@ def _passes_bytes(name: str, address: dict[str, Any], downstream: Downstream) ->
         ],
         "clusters": [
             {
-                **_cluster("buildkitd", "STRICT_DNS", address, _TRY_SECONDS),
+                **_cluster("buildkitd", "STRICT_DNS", upstream.address, _TRY_SECONDS),
                 **_UPSTREAM_BYTES,
-                "transport_socket": _upstream_tls(name),
+                "transport_socket": _upstream_tls(upstream.host),
             }
         ],
     }
@@ -177,7 +209,10 @@ def _secret(name: str) -> dict[str, Any]:
 
 
 def _client_listener(
-    network_filter: dict[str, Any], downstream: Downstream, handshake_seconds: int
+    network_filter: dict[str, Any],
+    downstream: Downstream,
+    handshake_seconds: int,
+    farm: Farm | None = None,
 ) -> dict[str, Any]:
     downstream_tls = extension(
         "envoy.transport_sockets.tls",
@@ -189,12 +224,16 @@ def _client_listener(
         "name": "clients",
         "stat_prefix": "clients",
         "address": _address("0.0.0.0", PORT),
-        "listener_filters": [_PROXY_PROTOCOL] if downstream.proxy_protocol else [],
+        "listener_filters": [
+            *([_PROXY_PROTOCOL] if downstream.proxy_protocol else []),
+            *(farm.listener_filters() if farm else []),
+        ],
+        "listener_filters_timeout": f"{_HANDSHAKE_SECONDS}s",
         "filter_chains": [
             {
                 "transport_socket": downstream_tls,
                 "transport_socket_connect_timeout": f"{handshake_seconds}s",
-                "filters": [network_filter],
+                "filters": [*(farm.network_filters() if farm else []), network_filter],
             }
         ],
         "access_log": _access_log.refusals(),
@@ -218,6 +257,28 @@ def _health_listener() -> dict[str, Any]:
         "name": "health",
         "address": _address("0.0.0.0", HEALTH_PORT),
         "filter_chains": [{"filters": [_http("health", [health_check], [])]}],
+    }
+
+
+def _builds_listener() -> dict[str, Any]:
+    """Two numbers of the admin interface, which nobody may see the rest of."""
+    names = "|".join(re.escape(name) for name in (_access_log.BUILDS, _WAITING))
+    statistics = f"/stats/prometheus?{urlencode({'filter': f'^({names})$'})}"
+    route = {
+        "match": {"path": BUILDS_PATH},
+        "route": {"cluster": "admin", "prefix_rewrite": statistics},
+    }
+    manager = _http(
+        "builds",
+        [],
+        [{"name": "admin", "domains": ["*"], "routes": [route]}],
+        access_log=[_access_log.no_build()],
+        access_log_options=_access_log.BEGINNINGS,
+    )
+    return {
+        "name": "builds",
+        "address": _address("0.0.0.0", BUILDS_PORT),
+        "filter_chains": [{"filters": [manager]}],
     }
 
 
@@ -266,7 +327,8 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
         [_ROLES],
         [virtual_host],
         codec_type="HTTP2",
-        access_log=_access_log.requests(),
+        access_log=[*_access_log.requests(), _access_log.number_of_builds()],
+        access_log_options=_access_log.BEGINNINGS,
         # A build may be silent for hours.
         stream_idle_timeout="0s",
         request_timeout="0s",
@@ -308,7 +370,7 @@ _ROLES = {
 }
 
 
-def _connector_listener() -> dict[str, Any]:
+def _connector_listener(farm: Farm | None) -> dict[str, Any]:
     """Connects to buildkitd for as long as whoever asked for it waits."""
     connect = _bytes(
         _CONNECTOR,
@@ -317,6 +379,7 @@ def _connector_listener() -> dict[str, Any]:
         # More than a client's first TLS message. Without it Envoy reads nothing before it is
         # connected, and does not notice that nobody waits any more.
         max_early_data_bytes=65536,
+        hash_policy=farm.hash_policy() if farm else [],
     )
     return {
         "name": _CONNECTOR,

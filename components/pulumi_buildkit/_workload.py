@@ -25,6 +25,7 @@ class _Args(TypedDict, total=False):
     certificates: pulumi.Input[str]
     certificates_layout: SecretLayout
     volume: VolumeArgs
+    autoscaled: bool
     update_timeout: int
 
 
@@ -40,6 +41,8 @@ class Workload:
     has_claims: bool
     """Whether the cache outlives its pod."""
     volume: VolumeArgs
+    autoscaled: bool
+    """Whether somebody else says how many pods there are."""
     update_timeout: int
 
     @classmethod
@@ -74,6 +77,7 @@ class Workload:
             certificates=None if secret is None else _pod.Certificates(secret, layout),
             has_claims=has_claims,
             volume=volume,
+            autoscaled=bool(args.get("autoscaled")),
             update_timeout=int(args.get("update_timeout", TIMEOUT)),
         )
 
@@ -145,10 +149,18 @@ class Workload:
             ),
         )
 
+    def replicas(self, number: int) -> int | None:
+        """How many pods are asked for; where somebody else says it, Kubernetes begins with one."""
+        return None if self.autoscaled else number
+
     def awaited(self, in_turn: int = 0) -> pulumi.ResourceOptions:
         """Options of the child whose pods an update waits for; *in_turn* old ones go before."""
         going = _drain.grace_period(_pod.drain_timeout(self.daemon))
-        return awaited(self.parent, self.update_timeout, going, in_turn)
+        return pulumi.ResourceOptions.merge(
+            awaited(self.parent, self.update_timeout, going, in_turn),
+            # A number from before would be let go otherwise, and become Kubernetes' own: one.
+            pulumi.ResourceOptions(ignore_changes=["spec.replicas"] if self.autoscaled else None),
+        )
 
     def proven(
         self, of: _pod.Buildkitd, in_turn: int = 1, after: Sequence[pulumi.Resource] = ()

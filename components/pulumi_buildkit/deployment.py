@@ -29,6 +29,9 @@ class BuildkitDeploymentArgs(TypedDict):
     """Where the cache is kept. Default: an emptyDir for each pod. A claim allows one replica."""
     replicas: NotRequired[int]
     """Number of daemons; each has a cache of its own. Default: 1."""
+    autoscaled: NotRequired[bool]
+    """Whether somebody else, as an `Autoscaler`, says how many of up to `replicas` there are; the
+    first is there from the beginning. Default: false."""
     update_timeout: NotRequired[int]
     """How long an update waits for the pods to be ready, in seconds. Default: 600."""
 
@@ -64,7 +67,7 @@ class BuildkitDeployment(pulumi.ComponentResource):
             name,
             metadata=workload.metadata(name),
             spec=k8s.apps.v1.DeploymentSpecArgs(
-                replicas=replicas,
+                replicas=workload.replicas(replicas),
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(name)),
                 strategy=RECREATE if workload.has_claims else SURGE,
                 template=workload.pod_template(buildkitd),

@@ -10,6 +10,7 @@ import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _drain, _envoy, _pod, _volumes, _xds
 from pulumi_buildkit._envoy import Protocol
+from pulumi_buildkit._farm import Farm, Routing
 from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited, rolling_config
 from pulumi_buildkit._workload import service_host
 from pulumi_buildkit.certificates import client_uri
@@ -78,6 +79,12 @@ class GatewayArgs(TypedDict):
     """Name of buildkitd's ClusterIP Service, in its certificate too. Never a headless one."""
     upstream_port: NotRequired[int]
     """Port of that Service. Default: 1234."""
+    pods: NotRequired[pulumi.Input[list[str]]]
+    """Names of buildkitd's pods in the cluster's DNS, of all that there may be, as the output
+    `hosts` of a BuildkitStatefulSet; with protocol http2. The gateway chooses one for each client.
+    Default: none, Kubernetes chooses one of the Service's."""
+    routing: NotRequired[Routing]
+    """Which of the `pods` a client meets. Default: hostName."""
     upstream_secret: pulumi.Input[str]
     """Secret with buildkitd's ca.pem, and the cert.pem and key.pem that the gateway shows it: a
     client's of `Certificates`."""
@@ -151,6 +158,8 @@ class Gateway(pulumi.ComponentResource):
         if not args["clients"]:
             # Envoy takes an empty list of names for "any name".
             raise ValueError(f"{name}: clients: there are none; name at least one client")
+        if args.get("pods", []) != [] and _protocol(args) is not Protocol.HTTP2:
+            raise ValueError(f"{name}: pods: they are chosen by protocol http2 only; take it")
         self._name = name
         self._args = args
         self._deployment(self._bootstrap(), self._documents())
@@ -160,12 +169,11 @@ class Gateway(pulumi.ComponentResource):
 
     def _bootstrap(self) -> pulumi.Output[str]:
         args = self._args
-        config = pulumi.Output.from_input(args["upstream_host"]).apply(
-            lambda host: _json(
+        config = pulumi.Output.all(args["upstream_host"], args.get("pods", [])).apply(
+            lambda upstream: _json(
                 _envoy.bootstrap(
                     _protocol(args),
-                    host,
-                    int(args.get("upstream_port", 1234)),
+                    _upstream(args, *upstream),
                     _envoy.Downstream(
                         int(args.get("hold", HOLD)),
                         int(args.get("keepalive", KEEPALIVE)),
@@ -318,6 +326,12 @@ class Gateway(pulumi.ComponentResource):
 
 def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2) + "\n"
+
+
+def _upstream(args: GatewayArgs, host: str, pods: list[str]) -> _envoy.Upstream:
+    routing = Routing(args.get("routing", Routing.HOST_NAME))
+    farm = Farm(tuple(pods), routing) if pods else None
+    return _envoy.Upstream(host, int(args.get("upstream_port", 1234)), farm)
 
 
 def _protocol(args: GatewayArgs) -> Protocol:

@@ -28,6 +28,9 @@ class BuildkitStatefulSetArgs(TypedDict):
     """Where each pod keeps its cache. Default: a claim each."""
     replicas: NotRequired[int]
     """Number of daemons; each has a cache of its own. Default: 1."""
+    autoscaled: NotRequired[bool]
+    """Whether somebody else, as an `Autoscaler`, says how many of up to `replicas` there are; the
+    first is there from the beginning, and all claims. Default: false."""
     update_timeout: NotRequired[int]
     """How long an update waits for the pods to be ready, in seconds. Default: 600."""
 
@@ -47,6 +50,8 @@ class BuildkitStatefulSet(pulumi.ComponentResource):
     """With certificates: the Service's port."""
     pods: pulumi.Output[list[str]]
     """The pods' names, for `kube-pod://`."""
+    hosts: pulumi.Output[list[str]]
+    """The pods' names in the cluster's DNS, for a `Gateway` that chooses one for each client."""
 
     def __init__(
         self, name: str, args: BuildkitStatefulSetArgs, opts: pulumi.ResourceOptions | None = None
@@ -62,7 +67,7 @@ class BuildkitStatefulSet(pulumi.ComponentResource):
             name,
             metadata=workload.metadata(name),
             spec=k8s.apps.v1.StatefulSetSpecArgs(
-                replicas=replicas,
+                replicas=workload.replicas(replicas),
                 service_name=headless,
                 pod_management_policy="Parallel",
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(name)),
@@ -76,8 +81,18 @@ class BuildkitStatefulSet(pulumi.ComponentResource):
         self.host = service_host(name, args["namespace"])
         self.port = pulumi.Output.from_input(_pod.PORT)
         self.pods = pulumi.Output.from_input([f"{name}-{n}" for n in range(replicas)])
+        domain = service_host(f"{name}-pods", args["namespace"])
+        self.hosts = pulumi.Output.all(self.pods, domain).apply(
+            lambda known: [f"{pod}.{known[1]}" for pod in known[0]]
+        )
         self.register_outputs(
-            {"workload": self.workload, "host": self.host, "port": self.port, "pods": self.pods}
+            {
+                "workload": self.workload,
+                "host": self.host,
+                "port": self.port,
+                "pods": self.pods,
+                "hosts": self.hosts,
+            }
         )
 
     def _headless_service(self, workload: Workload) -> pulumi.Output[str]:

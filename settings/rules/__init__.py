@@ -1,6 +1,7 @@
 """What may not be combined, though each value by itself is right."""
 
 from settings.rules import (
+    autoscaling,
     buildkitd,
     certificates,
     daemon,
@@ -14,6 +15,7 @@ from settings.rules.rule import Rule
 
 RULES: tuple[Rule, ...] = (
     *modes.RULES,
+    *autoscaling.RULES,
     *gateway.RULES,
     *certificates.RULES,
     *daemon.RULES,

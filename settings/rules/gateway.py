@@ -59,13 +59,19 @@ def _roles(settings: Settings) -> Iterator[Mistake]:
             )
 
 
+def _waits(settings: Settings) -> str:
+    starts = f"{START} s for its start"
+    drains = settings.longest_gap - START
+    return f"drain.timeout, {drains} s, for the old one's builds and {starts}" if drains else starts
+
+
 def _hold(settings: Settings) -> Iterator[Mistake]:
     hold, gap = settings.gateway.hold, settings.longest_gap
     if settings.has_gateway and hold is not None and hold < gap:
         yield Mistake(
             ("gateway", "hold"),
-            f"is shorter than a rollout may keep builds waiting, drain.timeout and {START} s to "
-            f"start; take {gap} at least, or a shorter drain.timeout",
+            f"is shorter than builds may have to wait for a pod: {_waits(settings)}; take {gap} at "
+            "least",
             hold,
         )
 
@@ -77,5 +83,5 @@ RULES = (
         _of_another_service,
     ),
     Rule(("mode", "gateway.enabled", "gateway.protocol", "clients"), _roles),
-    Rule(("mode", "gateway", "replicas", "volume.kind", "drain"), _hold),
+    Rule(("mode", "gateway", "replicas", "autoscaling", "farm", "volume.kind", "drain"), _hold),
 )

@@ -14,7 +14,7 @@ def _modes(suit: Callable[[Traits], object]) -> list[str]:
     return [mode.value for mode, traits in MODES.items() if suit(traits)]
 
 
-def _unsuited(
+def unsuited(
     settings: Settings, suit: Callable[[Traits], object], place: Place, value: object = None
 ) -> Iterator[Mistake]:
     """That what stands at *place* goes with other modes only, unless it suits this one."""
@@ -29,14 +29,14 @@ def _unsuited(
 
 def _replicas(settings: Settings) -> Iterator[Mistake]:
     if settings.gives("replicas"):
-        yield from _unsuited(
+        yield from unsuited(
             settings, lambda traits: traits.replicas, ("replicas",), settings.replicas
         )
 
 
 def _gateway(settings: Settings) -> Iterator[Mistake]:
     if settings.gateway.enabled:
-        yield from _unsuited(
+        yield from unsuited(
             settings, lambda traits: traits.gateway is not None, ("gateway", "enabled"), True
         )
 
@@ -45,14 +45,14 @@ def _volume(settings: Settings) -> Iterator[Mistake]:
     kind = settings.volume.kind
     if kind:
         place = ("volume", "kind")
-        yield from _unsuited(settings, lambda traits: kind in traits.volumes, place, kind.value)
+        yield from unsuited(settings, lambda traits: kind in traits.volumes, place, kind.value)
     elif settings.volume.model_fields_set:
-        yield from _unsuited(settings, lambda traits: traits.volumes, ("volume",))
+        yield from unsuited(settings, lambda traits: traits.volumes, ("volume",))
 
 
 def _drain(settings: Settings) -> Iterator[Mistake]:
     if settings.gives("drain"):
-        yield from _unsuited(settings, lambda traits: not traits.builds, ("drain",))
+        yield from unsuited(settings, lambda traits: not traits.builds, ("drain",))
 
 
 def _shared_claim(settings: Settings) -> Iterator[Mistake]:
@@ -75,7 +75,7 @@ def _clients(settings: Settings) -> Iterator[Mistake]:
 
 def _job(settings: Settings) -> Iterator[Mistake]:
     if settings.job is not None:
-        yield from _unsuited(settings, lambda traits: traits.builds, ("job",))
+        yield from unsuited(settings, lambda traits: traits.builds, ("job",))
     elif settings.traits.builds:
         yield Mistake(
             ("job",),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pulumi
 from pulumi_buildkit import (
+    Autoscaler,
     BuildkitDeployment,
     BuildkitJob,
     BuildkitPod,
@@ -79,6 +80,14 @@ def job(security: Security) -> Make:
     )
 
 
+def autoscaler(opts: pulumi.ResourceOptions | None) -> pulumi.ComponentResource:
+    return Autoscaler(
+        NAME,
+        {"namespace": NAMESPACE, "workload": "statefulset/team", "gateway": "team-gateway"},
+        opts,
+    )
+
+
 def user_namespaces(opts: pulumi.ResourceOptions | None) -> pulumi.ComponentResource:
     return UserNamespaces(NAME, {"namespace": NAMESPACE}, opts)
 
@@ -115,6 +124,8 @@ CASES: dict[str, Make] = {
     "BuildkitStatefulSet-emptyDir": stateful_set(Security.ROOTLESS, volume=EMPTY_DIR),
     "BuildkitStatefulSet-certificates": stateful_set(Security.ROOTLESS, **SERVER),
     **{f"BuildkitJob-{security.value}": job(security) for security in Security},
+    "BuildkitStatefulSet-autoscaled": stateful_set(Security.ROOTLESS, autoscaled=True),
+    "Autoscaler": autoscaler,
     "UserNamespaces": user_namespaces,
     **{
         f"Gateway-{protocol.value}-{service.value}": gateway(protocol, service)

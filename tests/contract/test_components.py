@@ -85,7 +85,8 @@ def test_every_object_is_in_the_given_namespace(case: Made) -> None:
 
 
 def test_selectors_find_the_pods_that_stay_and_no_others(case: Made) -> None:
-    assert all(selector == {"app": NAME} for selector in selectors(case))
+    whose = "team-gateway" if case.kind == "Autoscaler" else NAME
+    assert all(selector == {"app": whose} for selector in selectors(case))
     found = [t for t in templates(case) if t["metadata"]["labels"]["app"] == NAME]
     assert found == templates(case, STAYING)
 

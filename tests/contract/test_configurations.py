@@ -3,14 +3,13 @@
 from typing import Any
 
 import hypothesis
-import kubernetes_validate
 import pulumi
 
 from settings import parse
 from tests.complaints import config
 from tests.configurations import CONFIGURATIONS
 from tests.golden.manifests import applied
-from tests.golden.test_manifests import KUBERNETES
+from tests.golden.schema import validate
 from tests.recording import record_program
 
 
@@ -27,4 +26,4 @@ def test_a_configuration_makes_valid_objects_or_is_refused(keys: dict[str, Any])
         assert "  buildkit:" in str(error)
         return
     for document in applied(record_program(**keys)):
-        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        validate(document)

@@ -129,6 +129,43 @@ def test_the_clients_are_the_only_secret_output(ways: dict[str, Recording], way:
     assert ways[way].outputs_of("Stack").secrets == {"clients"}
 
 
+FARM = {"mode": "statefulset", "farm": {}}
+
+
+def test_each_project_of_a_farm_has_a_host_name_which_its_certificate_has() -> None:
+    made = run(**FARM, gateway={"host": "builds.example.com"})
+    assert outputs(made)["endpoint"] == "PROJECT.builds.example.com:1234"
+    names = made.one("CertRequest", "buildkit-server-request").inputs["dnsNames"]
+    assert names[:2] == ["builds.example.com", "*.builds.example.com"]
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"gateway": {"host": "10.0.0.1"}}, {"farm": {"routing": "client"}}]
+)
+def test_where_names_mean_nothing_there_are_none(keys: dict[str, Any]) -> None:
+    made = run(**{**FARM, "namespace": "build", **keys})
+    assert not outputs(made)["endpoint"].startswith("PROJECT.")
+    names = made.one("CertRequest", "buildkit-server-request").inputs["dnsNames"]
+    assert not [name for name in names if name.startswith("*")]
+
+
+def test_a_farm_is_made_for_its_most_and_begins_as_small_as_it_may() -> None:
+    fixed, scaled = (
+        run(**{**FARM, "farm": {"replicas": {"min": fewest, "max": 3}}}) for fewest in (3, 1)
+    )
+    assert found(fixed.one("StatefulSet"), "spec/replicas") == 3
+    assert not [*fixed.of("ScaledObject")]
+    assert "replicas" not in found(scaled.one("StatefulSet"), "spec")
+    assert len([*scaled.of("PersistentVolumeClaim")]) == 3
+
+
+def test_the_stacks_of_several_farms_become_nodes_of_one_builder(dev: Recording) -> None:
+    first, other = (outputs(dev)[f"buildx_{key}"] for key in ("command", "append_command"))
+    assert other == first.replace("--name buildkit", "--append --name buildkit --node dev").replace(
+        "$PWD/certs/", "$PWD/certs-dev/"
+    )
+
+
 # What it makes
 
 
@@ -412,6 +449,7 @@ GIT = "https://git.example.com/app.git#4f2a1c9"
 CONTAINER = "spec/template/spec/containers/0"
 CLAIM = "rootless-cache-buildkitd"
 # Keys, then the object that they reach, where in it, and the value there.
+SCALED = ("ScaledObject", "buildkitd-autoscaler")
 VALUES: list[tuple[dict[str, Any], str, str, str, Any]] = [
     ({"mode": "pod"}, "Pod", "buildkitd", "metadata/name", "buildkitd"),
     ({"security": "userns"}, "Deployment", "buildkitd", "spec/template/spec/hostUsers", False),
@@ -565,6 +603,18 @@ VALUES: list[tuple[dict[str, Any], str, str, str, Any]] = [
         *("Job", "build", "spec/template/spec/hostUsers", False),
     ),
     (
+        {"mode": "statefulset", "farm": {"replicas": {"min": 2}}},
+        *(*SCALED, "spec/minReplicaCount", 2),
+    ),
+    (
+        {"mode": "statefulset", "farm": {"replicas": {"min": 1, "max": 9}}},
+        *(*SCALED, "spec/maxReplicaCount", 9),
+    ),
+    ({"autoscaling": {"min": 1}}, *SCALED, "spec/minReplicaCount", 1),
+    ({"autoscaling": {"max": 7}}, *SCALED, "spec/maxReplicaCount", 7),
+    ({"autoscaling": {"cooldown": 60}}, *SCALED, "spec/cooldownPeriod", 60),
+    ({"autoscaling": {"builds": 9}}, *SCALED, "spec/triggers/1/metadata/targetValue", "9"),
+    (
         {"userNamespaces": {"enabled": True, "image": "a/busybox:1"}},
         *("DaemonSet", "sysctl-userns", f"{CONTAINER}/image", "a/busybox:1"),
     ),
@@ -578,6 +628,14 @@ TEXTS: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"gateway": {"hold": 10}}, *ENVOY, "gateway.hold: 10 s"),
     ({"mode": "statefulset", "drain": {"timeout": 60}}, *ENVOY, "gateway.hold: 600 s"),
     ({"mode": "statefulset", "drain": {"timeout": 880}}, *ENVOY, "gateway.hold: 1000 s"),
+    (
+        {"mode": "statefulset", "farm": {"routing": "leastRequest"}},
+        *(*ENVOY, '"lb_policy": "LEAST_REQUEST"'),
+    ),
+    (
+        {"mode": "statefulset", "farm": {"replicas": {"max": 2}}, "namespace": "build"},
+        *(*ENVOY, '"buildkitd-1.buildkitd-pods.build.svc"'),
+    ),
     ({"gateway": {"keepalive": 7}}, *ENVOY, '"interval": "7s"'),
     ({"gateway": {"proxyProtocol": True}}, *ENVOY, "envoy.filters.listener.proxy_protocol"),
     (

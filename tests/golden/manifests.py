@@ -53,6 +53,7 @@ _VARIATIONS: dict[str, dict[str, Any]] = {
     "tcp": {"gateway": {"host": "build.example.com", "protocol": "tcp"}},
     "no-gateway": {"gateway": {"enabled": False}},
     "claim": {"gateway": {"enabled": False}, "volume": {"kind": "claim"}},
+    "farm": {"farm": {"replicas": {"min": 1, "max": 2}}},
     "user-namespaces": {"userNamespaces": {"enabled": True}},
 }
 # What a variation changes is the same in every security variant: one shows it.
@@ -63,6 +64,7 @@ CASES = [
     Case(Mode.DEPLOYMENT, Security.ROOTLESS, "no-gateway"),
     Case(Mode.DEPLOYMENT, Security.ROOTLESS, "claim"),
     Case(Mode.STATEFULSET, Security.ROOTLESS, "no-gateway"),
+    Case(Mode.STATEFULSET, Security.ROOTLESS, "farm"),
 ]
 
 

@@ -3,16 +3,15 @@
 from collections import Counter
 from itertools import product
 
-import kubernetes_validate
 import pytest
 import yaml
 from pulumi_buildkit import Security
 
 from settings import Mode
 from tests.golden.manifests import CASES, DIRECTORY, SECRET, Case, dumped, rendered
+from tests.golden.schema import validate
 from tests.golden.upstream import TABLE, Difference, differences, explained, manifests
 
-KUBERNETES = "1.36"
 EACH = pytest.mark.parametrize("case", CASES, ids=str)
 
 
@@ -37,7 +36,7 @@ def test_every_file_is_of_a_case() -> None:
 @EACH
 def test_every_object_is_valid_for_kubernetes(case: Case) -> None:
     for document in rendered(case):
-        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        validate(document)
 
 
 @EACH

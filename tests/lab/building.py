@@ -1,12 +1,13 @@
 """Builds at terminals of their own, by either client, while something happens to BuildKit."""
 
+import json
 import re
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from lab import client
 from tests.lab.conftest import Installation
 from tests.lab.terminal import Terminal
 
@@ -62,6 +63,40 @@ def build(installation: Installation, by: str, dockerfile: str) -> Build:
     return Build(installation, directory, lambda out: [*command, f"--output=type=local,dest={out}"])
 
 
+def bake(installation: Installation, first: str) -> Build:
+    """Bake a Dockerfile that makes /greeting, then one that builds on it, then one on that.
+
+    Each is asked for when the one before is done, and adds its name.
+    """
+    directory = Path(tempfile.mkdtemp(dir=installation.directory))
+    (directory / "Dockerfile").write_text(first)
+    (directory / "docker-bake.json").write_text(json.dumps(_BAKE))
+    create_builder(installation)
+    command = ("docker-buildx", "bake", "--builder=buildkit", "--progress=plain")
+    return Build(
+        installation,
+        directory,
+        lambda out: [
+            *(*command, f"--file={directory}/docker-bake.json", f"--set=*.context={directory}"),
+            *(f"--set=third.output=type=local,dest={out}", "third"),
+        ],
+    )
+
+
+def _on(before: str, name: str) -> dict[str, Any]:
+    return {
+        "contexts": {"before": f"target:{before}"},
+        "dockerfile-inline": (
+            "FROM debian:bookworm-slim AS steps\nCOPY --from=before /greeting /before\n"
+            f'RUN echo "$(cat /before), {name}" > /greeting\n'
+            "FROM scratch\nCOPY --from=steps /greeting /\n"
+        ),
+    }
+
+
+_BAKE = {"target": {"first": {}, "second": _on("first", "second"), "third": _on("second", "third")}}
+
+
 def build_definition(installation: Installation, definition: bytes) -> Build:
     """Build a definition, of which buildctl reads any size."""
     directory = Path(tempfile.mkdtemp(dir=installation.directory))
@@ -78,8 +113,7 @@ def build_definition(installation: Installation, definition: bytes) -> Build:
 
 
 def _buildctl_build(installation: Installation, *options: str) -> list[str]:
-    certificates = installation.directory / "certs"
-    buildctl = client.buildctl(installation.outputs["endpoint"], certificates)
+    buildctl = installation.connection(installation.directory / "certs")
     return [*buildctl, *options, "build", "--progress=plain"]
 
 
@@ -91,8 +125,7 @@ def _buildx_build(installation: Installation) -> list[str]:
 def create_builder(installation: Installation) -> None:
     """Have docker buildx know the gateway; it asks for 20 seconds whether buildkitd is there."""
     if not (installation.directory / "buildx" / "instances" / "buildkit").exists():
-        create = installation.outputs["buildx_command"].replace("docker buildx", "docker-buildx")
-        assert installation.run("sh", "-c", create).returncode == 0
+        assert installation.run("sh", "-c", installation.create_command()).returncode == 0
 
 
 def greets(greeting: str) -> str:
@@ -112,9 +145,9 @@ def waits() -> str:
     return step(f"echo begun {time.time_ns()} && bash -c '{wait}' && echo let go > /greeting")
 
 
-def is_let_go(installation: Installation) -> None:
+def is_let_go(installation: Installation, *of: str) -> None:
     """End the steps that wait: in the pod's network, which is theirs too, somebody listens."""
-    (pod,) = installation.pods("buildkitd")
+    (pod,) = of or installation.pods("buildkitd")
     # No longer than they need to notice: steps to come wait for a listener of their own.
     listen = f"timeout 5 nc -ll -p {_LET_GO} -e true </dev/null >/dev/null 2>&1 &"
     installation.kubectl("exec", pod, "--", "sh", "-c", listen)

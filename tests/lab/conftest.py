@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from lab import client, lifecycle, owner, registry
-from lab.engine import description, merge, official_cli
+from lab.engine import StackError, description, merge, official_cli
 from lab.network import REGISTRY
 from lab.paths import REPO
 from tests.lab import machine
 
 CONTEXT = REPO / "lab" / "hello"
+DOMAIN = "builds.test"
+"""Where projects have their names."""
 
 
 @pytest.fixture(scope="session")
@@ -133,6 +135,8 @@ class Installation:
     lab: lifecycle.Lab
     outputs: dict[str, Any]
     directory: Path
+    server_name: str = ""
+    """What its client asks for, as if it had dialled it; on the lab only an address leads there."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -157,7 +161,12 @@ class Installation:
         )
 
     def buildctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run(*self._buildctl(), *arguments)
+        return self.run(*self.connection(), *arguments)
+
+    def project(self, name: str) -> "Installation":
+        """The same for a client that dials a project's name, with builders of its own."""
+        client_of_it = install(self.lab, self.outputs, self.directory / name)
+        return dataclasses.replace(client_of_it, server_name=f"{name}.{DOMAIN}")
 
     def is_let_in(self) -> bool:
         """Whether what it dials takes its certificate, and knows it for a client's."""
@@ -169,7 +178,7 @@ class Installation:
 
     def build_command(self, name: str, greeting: str) -> list[str]:
         return [
-            *self._buildctl(),
+            *self.connection(),
             *("build", "--progress=plain", "--frontend=dockerfile.v0"),
             *(f"--local=context={CONTEXT}", f"--local=dockerfile={CONTEXT}"),
             *("--opt", f"build-arg:GREETING={greeting}"),
@@ -204,8 +213,16 @@ class Installation:
         )
         return [line.split()[0] for line in pods.splitlines() if len(line.split()) == 1]
 
-    def _buildctl(self) -> list[str]:
-        return client.buildctl(self.outputs["endpoint"], Path("certs"))
+    def create_command(self) -> str:
+        """What the stack says makes it known to docker buildx, for a shell."""
+        command = self.outputs["buildx_command"].replace("docker buildx", "docker-buildx")
+        if self.server_name:
+            return command.replace("/key.pem", f"/key.pem,servername={self.server_name}")
+        return command
+
+    def connection(self, certificates: Path = Path("certs")) -> list[str]:
+        """The start of a command line of buildctl, with the client's *certificates*."""
+        return client.buildctl(self.outputs["endpoint"], certificates, self.server_name)
 
 
 def greeting_of(image: str) -> str:
@@ -243,6 +260,15 @@ def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
     yield configure
     stack.configure(lab.overrides)
     stack.up()
+
+
+def refusal(installation: Installation, keys: dict[str, Any]) -> str:
+    """What a preview of the dev stack with other *keys* says against them."""
+    stack = installation.lab.stack()
+    stack.configure(merge(installation.lab.overrides, keys))
+    with pytest.raises(StackError) as failure:
+        stack.preview()
+    return failure.value.output
 
 
 @pytest.fixture

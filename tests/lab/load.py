@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from lab import client
 from tests.lab.conftest import Installation
 
 PATIENCE = 300  # seconds; a build that has not ended by then is lost
@@ -137,14 +135,17 @@ class Load:
 
 
 @contextmanager
-def load(installation: Installation, longest: int) -> Iterator[Load]:
+def load(installation: Installation, longest: int, projects: bool = False) -> Iterator[Load]:
     """Have the clients build while this lasts; a slow build of theirs takes *longest* seconds.
 
-    What they have begun they build to its end.
+    What they have begun they build to its end. With *projects* each of them is another one.
     """
     done = Load()
     stopped = threading.Event()
-    machines = [Machine(installation, client, longest) for client in CLIENTS]
+    machines = [
+        Machine(installation.project(client.name) if projects else installation, client, longest)
+        for client in CLIENTS
+    ]
 
     def build_on(machine: Machine) -> None:
         for kind in itertools.cycle(machine.client.kinds):
@@ -171,7 +172,6 @@ class Machine:
     def __init__(self, installation: Installation, client: Client, longest: int) -> None:
         self.client = client
         self._longest = longest
-        self._endpoint = installation.outputs["endpoint"]
         self._directory = installation.directory / "load" / client.name
         shutil.rmtree(self._directory, ignore_errors=True)
         shutil.copytree(installation.directory / "certs", self._directory / "certs")
@@ -181,8 +181,8 @@ class Machine:
             **installation.environment,
             "BUILDX_CONFIG": str(self._directory / "buildx"),
         }
-        create = installation.outputs["buildx_command"].replace("docker buildx", "docker-buildx")
-        self._run(["sh", "-c", create])
+        self._connection = installation.connection()
+        self._run(["sh", "-c", installation.create_command()])
 
     def build(self, kind: str) -> Build:
         started, failure = time.monotonic(), ""
@@ -202,10 +202,7 @@ class Machine:
     def _command(self, kind: str, unique: str) -> list[str]:
         seconds = self._longest if kind == "slow" else 1
         if self.client.tool == "buildctl":
-            return [
-                *client.buildctl(self._endpoint, Path("certs")),
-                *_buildctl(kind, unique, seconds),
-            ]
+            return [*self._connection, *_buildctl(kind, unique, seconds)]
         return ["docker-buildx", *_buildx(kind, unique, seconds)]
 
     def _run(self, command: list[str]) -> str:

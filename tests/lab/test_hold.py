@@ -1,16 +1,15 @@
 """A build that is submitted while no buildkitd is ready waits, as long as `gateway.hold` says."""
 
 import hashlib
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
 from lab import LabError
 from lab.node import until
+from tests.lab.absence import no_buildkitd, nothing_answers_at
 from tests.lab.building import (
     BUILDCTL,
     BUILDX,
@@ -22,7 +21,6 @@ from tests.lab.building import (
     greets,
 )
 from tests.lab.conftest import Configured, Installation, Record, configuring
-from tests.lab.containers import processes
 from tests.lab.gateway_pods import active
 
 MIB = 1 << 20
@@ -30,23 +28,11 @@ Unreachable = Callable[[Installation], AbstractContextManager[None]]
 
 
 @contextmanager
-def no_buildkitd(installation: Installation) -> Iterator[None]:
-    """There is none while this lasts, and connects are refused."""
+def no_pod(installation: Installation) -> Iterator[None]:
+    """Connects are refused while this lasts."""
     create_builder(installation)
-    pods = ("pods", "--selector=app=buildkitd")
-    installation.kubectl("scale", "deployment/buildkitd", "--replicas=0")
-    going = "--for=jsonpath={.metadata.deletionTimestamp}"
-    installation.kubectl("wait", *pods, going, "--timeout=60s")
-    # Its drain takes its time, and is another test's.
-    for pid in processes(installation, *pods):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    installation.kubectl("wait", *pods, "--for=delete", "--timeout=60s")
-    try:
+    with no_buildkitd(installation):
         yield
-    finally:
-        installation.kubectl("scale", "deployment/buildkitd", "--replicas=1")
-        installation.kubectl("rollout", "status", "deployment/buildkitd", "--timeout=60s")
 
 
 @contextmanager
@@ -56,17 +42,8 @@ def nothing_answers(installation: Installation) -> Iterator[None]:
     address = installation.kubectl(
         "get", "service/buildkitd", "--output=jsonpath={.spec.clusterIP}"
     )
-    rule = ("PREROUTING", "--destination", address, "--jump", "DROP")
-
-    def iptables(verb: str) -> None:
-        command = installation.lab.node.inside("iptables", "--table=raw", verb, *rule)
-        assert installation.run(*command).returncode == 0
-
-    iptables("--insert")
-    try:
+    with nothing_answers_at(installation, address):
         yield
-    finally:
-        iptables("--delete")
 
 
 def definition(size: int) -> bytes:
@@ -107,7 +84,7 @@ def submitted(stack: ExitStack, installation: Installation) -> dict[str, Build]:
 def assert_held(installation: Installation, seconds: float) -> None:
     """Builds that are submitted before there is a buildkitd wait for it and succeed."""
     with ExitStack() as stack:
-        with no_buildkitd(installation):
+        with no_pod(installation):
             builds = submitted(stack, installation).values()
             over = time.monotonic() + seconds
             for one in builds:
@@ -122,7 +99,7 @@ def test_builds_wait_and_succeed(installation: Installation, full: bool) -> None
 
 def test_a_build_with_a_definition_of_8_mib_waits_and_succeeds(installation: Installation) -> None:
     with ExitStack() as stack:
-        with no_buildkitd(installation):
+        with no_pod(installation):
             large = stack.enter_context(build_definition(installation, definition(8 * MIB)))
             assert large.goes_on(time.monotonic() + 5), large.last
         assert large.result("large") == bytes(8 * MIB)
@@ -132,7 +109,7 @@ def test_a_build_with_a_definition_of_8_mib_waits_and_succeeds(installation: Ins
 def test_ctrl_c_ends_a_held_build_at_once_and_nothing_is_left(
     installation: Installation, by: str
 ) -> None:
-    with no_buildkitd(installation), build(installation, by, greets("never")) as held:
+    with no_pod(installation), build(installation, by, greets("never")) as held:
         assert held.goes_on(time.monotonic() + 2), held.last
         assert active(installation)
         held.interrupt()
@@ -146,7 +123,7 @@ PATIENCE = {BUILDCTL: 0, BUILDX: 20}
 REASON = {BUILDCTL: "no buildkitd was ready", BUILDX: "context deadline exceeded"}
 
 
-@pytest.mark.parametrize("unreachable", [no_buildkitd, nothing_answers])
+@pytest.mark.parametrize("unreachable", [no_pod, nothing_answers])
 def test_past_the_hold_builds_fail(
     changed: Configured, full: bool, record_property: Record, unreachable: Unreachable
 ) -> None:
@@ -168,7 +145,7 @@ def test_over_tcp_builds_wait_as_long_as_their_clients(
     assert_held(installation, 5)
     if full:
         with ExitStack() as stack:
-            stack.enter_context(no_buildkitd(installation))
+            stack.enter_context(no_pod(installation))
             for by, one in submitted(stack, installation).items():
                 seconds = one.fails("server preface|context deadline exceeded", 60)
                 record_property(f"seconds until {by} fails", round(seconds, 1))

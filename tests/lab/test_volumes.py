@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from lab.engine import StackError, merge
-from tests.lab.conftest import Configured, Installation, configuring
+from lab.engine import StackError
+from tests.lab.conftest import Configured, Installation, configuring, refusal
 
 CLAIM = {"kind": "claim", "storageClass": "lab", "size": "1Gi"}
 STATEFUL: dict[str, Any] = {"buildkit:mode": "statefulset", "buildkit:volume": CLAIM}
@@ -38,15 +38,6 @@ def changed(
     if "rootless-cache-buildkitd-0" in claims(installation):
         configure(LET_GO)
     next(configured, None)
-
-
-def refusal(installation: Installation, keys: dict[str, Any]) -> str:
-    """What a preview of the dev stack with other *keys* says against them."""
-    stack = installation.lab.stack()
-    stack.configure(merge(installation.lab.overrides, keys))
-    with pytest.raises(StackError) as failure:
-        stack.preview()
-    return failure.value.output
 
 
 def test_a_switch_that_would_lose_a_cache_is_refused(changed: Configured) -> None:

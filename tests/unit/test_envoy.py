@@ -1,5 +1,6 @@
 """Envoy's configuration: its schema, what Envoy itself says of it, and figures that keep builds."""
 
+import copy
 import importlib
 import json
 import pkgutil
@@ -26,6 +27,9 @@ HOLDS = pytest.mark.parametrize("hold", [0, 600, 86_400])
 KEEPALIVES = pytest.mark.parametrize("keepalive", [0, 30])
 LOAD_BALANCERS = pytest.mark.parametrize("proxy_protocol", [False, True], ids=["", "PROXY"])
 
+# Its published schema has no gauges yet: what this one has, Envoy alone says when it starts.
+NEWER = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
+
 Json = dict[str, Any]
 
 
@@ -33,7 +37,7 @@ def bootstrap(
     protocol: Protocol, hold: int = 600, keepalive: int = 30, proxy_protocol: bool = False
 ) -> Json:
     downstream = _envoy.Downstream(hold, keepalive, proxy_protocol)
-    return _envoy.bootstrap(protocol, "buildkitd.build.svc", 1234, downstream)
+    return _envoy.bootstrap(protocol, _envoy.Upstream("buildkitd.build.svc", 1234), downstream)
 
 
 def objects(value: Any) -> Iterator[Json]:
@@ -64,6 +68,9 @@ def requests_filter() -> Json:
 
 def against_schema(document: Json, message: str) -> None:
     """Fail on any field of *document* that Envoy's own schema doesn't have."""
+    document = copy.deepcopy(document)
+    for newer in [o for o in objects(document) if o.get("@type") == NEWER]:
+        newer.clear()
     embedded = {o["@type"].split("/")[1] for o in objects(document) if "@type" in o}
     for package in {name.rpartition(".")[0] for name in (message, *embedded)}:
         parent = importlib.import_module(package)

@@ -38,6 +38,7 @@ from tests.running_gateway import (
 )
 
 BOTH = pytest.mark.parametrize("gateway", Protocol, indirect=True, ids=lambda p: p.value)
+HISTORY = "/moby.buildkit.v1.Control/ListenBuildHistory"
 TCP = pytest.mark.parametrize("gateway", [Protocol.TCP], indirect=True, ids=["tcp"])
 HTTP2 = pytest.mark.parametrize("gateway", [Protocol.HTTP2], indirect=True, ids=["http2"])
 
@@ -302,3 +303,54 @@ def test_a_client_s_traces_are_not_held(gateway: Gateway) -> None:
         export = channel.unary_unary(f"{_envoy.TRACES}Export").future(b"", timeout=20)
         with pytest.raises(grpc.RpcError):
             export.result(timeout=2)
+
+
+def numbers(gateway: Gateway) -> dict[str, float]:
+    """What whoever scales buildkitd reads."""
+    lines = gateway.get("builds", _envoy.BUILDS_PATH).decode().splitlines()
+    said = [line.rpartition(" ") for line in lines if not line.startswith("#")]
+    return {name.removesuffix("{}"): float(value) for name, _, value in said}
+
+
+def shows(gateway: Gateway, running: int, waiting: bool) -> None:
+    """Wait until the gateway shows so many builds, and whether anything waits."""
+
+    def shown() -> bool:
+        now = numbers(gateway)
+        waits = now[_envoy.WAITING_METRIC] > 0
+        return now[_envoy.RUNNING_METRIC] == running and waits is waiting
+
+    until(shown, what=lambda: str(numbers(gateway)))
+
+
+@HTTP2
+def test_builds_are_counted_from_their_beginning_to_their_end(gateway: Gateway) -> None:
+    assert numbers(gateway) == {_envoy.RUNNING_METRIC: 0, _envoy.WAITING_METRIC: 0}
+    with client(gateway) as channel:
+        held = [solve(channel) for _ in range(3)]
+        shows(gateway, 3, waiting=True)
+        held.pop().cancel()
+        shows(gateway, 2, waiting=True)
+        with buildkitd(gateway):
+            for build in held:
+                build.result()
+            # The connection stays, and is nobody's build.
+            shows(gateway, 0, waiting=False)
+
+
+@HTTP2
+def test_who_asks_for_the_history_wakes_a_buildkitd_and_is_no_build(gateway: Gateway) -> None:
+    with client(gateway) as channel:
+        asked = channel.unary_unary(HISTORY).future(b"", timeout=20)
+        shows(gateway, 0, waiting=True)
+        with buildkitd(gateway):
+            asked.result()
+            shows(gateway, 0, waiting=False)
+
+
+@HTTP2
+def test_whoever_scales_buildkitd_sees_nothing_else_of_the_gateway(gateway: Gateway) -> None:
+    for path in ("/", "/stats", "/config_dump", "/quitquitquit", "/builds/../stats"):
+        assert gateway.get("builds", path) == b""
+    names = {_envoy.RUNNING_METRIC, _envoy.WAITING_METRIC}
+    assert {*numbers(gateway)} == names

@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 import hypothesis
-import kubernetes_validate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,10 +14,9 @@ from pulumi_buildkit import BuildkitDeployment
 
 from settings import pod_overlay
 from settings.pod_overlay import mistakes
+from tests.golden.schema import validate
 from tests.recording import REPO, record
 from tests.unit.test_overlay import within
-
-KUBERNETES = "1.36"
 
 
 def found(**spec: Any) -> list[tuple[str, str]]:
@@ -325,7 +323,7 @@ def judged(overlay: dict[str, Any]) -> bool:
         assert path(place) and complaint
         assert "\n" not in complaint
     if not complaints:
-        kubernetes_validate.validate(laid_over(overlay), KUBERNETES, strict=True)
+        validate(laid_over(overlay))
     return not complaints
 
 

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from pulumi.runtime import config as pulumi_config
 from pulumi_buildkit import BuildkitDeployment, BuildkitPod, BuildkitStatefulSet, VolumeKind
+from pulumi_buildkit.autoscaler import API_VERSION
 
 from settings import Mode, Settings, cluster, load, parse, preflight
 from tests.envoy_gateway import Authority
@@ -327,6 +328,29 @@ def test_a_namespace_has_to_allow_buildkit_s_pods(level: str, api: Api) -> None:
         f"buildkit:namespace: 'build': has the label {label}={level}, which forbids BuildKit's "
         "pods; set it to privileged there, or take another namespace"
     ]
+
+
+FARM = {"mode": "statefulset", "volume": {"kind": "emptyDir"}}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"autoscaling": {}}, {**FARM, "farm": {"replicas": {"min": 1, "max": 2}}}],
+    ids=["autoscaling", "farm"],
+)
+def test_what_follows_the_builds_needs_keda(given: Object, api: Api) -> None:
+    scaled = settings(**given)
+    (complaint,) = preflight.check(scaled)
+    assert complaint.startswith("buildkit:autoscaling: needs KEDA, and the cluster does not have")
+    assert "helm install keda keda --repo" in complaint
+    served = {"kind": "APIResourceList", "groupVersion": API_VERSION, "resources": []}
+    api.objects[f"/apis/{API_VERSION}"] = served
+    assert preflight.check(scaled) == []
+
+
+def test_a_farm_of_a_fixed_number_needs_none(api: Api) -> None:
+    assert preflight.check(settings(**FARM, farm={"replicas": {"min": 2, "max": 2}})) == []
+    assert api.asked == []
 
 
 def secret(**data: bytes) -> Object:

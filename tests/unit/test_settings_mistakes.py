@@ -39,9 +39,9 @@ NO_LABEL = "is no name of a label or annotation; write it as NAME or DOMAIN/NAME
 RESERVED = "is a name that the server's own certificates have; take another"
 JOB = {"context": "https://github.com/moby/buildkit.git"}
 KEYS = (
-    "the keys are mode, security, namespace, createNamespace, image, replicas, updateTimeout, "
-    "clients, gateway, certificates, registries, garbageCollection, maxParallelism, buildkitd, "
-    "resources, drain, volume, pod, job, userNamespaces"
+    "the keys are mode, security, namespace, createNamespace, image, replicas, autoscaling, "
+    "farm, updateTimeout, clients, gateway, certificates, registries, garbageCollection, "
+    "maxParallelism, buildkitd, resources, drain, volume, pod, job, userNamespaces"
 )
 GATEWAY_KEYS = (
     "the keys are enabled, protocol, service, host, port, nodePort, annotations, "

@@ -23,6 +23,14 @@ NO_ROLES = (
     "needs a gateway with protocol: http2, since nothing else sees RPCs; take it away, or write "
     "admin, which everybody is here"
 )
+NOT_COUNTED = (
+    "buildkit:autoscaling: needs a gateway with protocol: http2, which counts builds and holds "
+    "them; take it away, or set gateway.enabled: true and gateway.protocol: http2"
+)
+NOT_CHOSEN = (
+    "buildkit:farm: needs a gateway with protocol: http2, which chooses a pod for each client; "
+    "take it away, or set gateway.enabled: true and gateway.protocol: http2"
+)
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Modes.
     (
@@ -140,13 +148,65 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Builds that wait for a rollout.
     (
         {"volume": {"kind": "claim"}, "gateway": {"hold": 1919}},
-        "buildkit:gateway.hold: 1919: is shorter than a rollout may keep builds waiting, "
-        "drain.timeout and 120 s to start; take 1920 at least, or a shorter drain.timeout",
+        "buildkit:gateway.hold: 1919: is shorter than builds may have to wait for a pod: "
+        "drain.timeout, 1800 s, for the old one's builds and 120 s for its start; take 1920 at "
+        "least",
     ),
     (
         {"mode": "statefulset", "drain": {"timeout": 600}, "gateway": {"hold": 60}},
-        "buildkit:gateway.hold: 60: is shorter than a rollout may keep builds waiting, "
-        "drain.timeout and 120 s to start; take 720 at least, or a shorter drain.timeout",
+        "buildkit:gateway.hold: 60: is shorter than builds may have to wait for a pod: "
+        "drain.timeout, 600 s, for the old one's builds and 120 s for its start; take 720 at least",
+    ),
+    (
+        {"autoscaling": {}, "gateway": {"hold": 119}},
+        "buildkit:gateway.hold: 119: is shorter than builds may have to wait for a pod: 120 s for "
+        "its start; take 120 at least",
+    ),
+    # As many pods as builds need.
+    (
+        {"mode": "job", "job": GIT, "autoscaling": {}},
+        f"buildkit:autoscaling: needs mode deployment or statefulset, and mode is job; {AWAY}",
+    ),
+    (
+        {"mode": "pod", "autoscaling": {}},
+        f"buildkit:autoscaling: needs mode deployment or statefulset, and mode is pod; {AWAY}",
+    ),
+    ({"autoscaling": {}, "gateway": {"enabled": False}}, NOT_COUNTED),
+    ({"autoscaling": {}, "gateway": {"protocol": "tcp"}}, NOT_COUNTED),
+    (
+        {"autoscaling": {}, "replicas": "2"},
+        "buildkit:replicas: 2: is said by autoscaling, from min to max; take one of them away",
+    ),
+    (
+        {"mode": "statefulset", "farm": {}, "replicas": "2"},
+        "buildkit:replicas: 2: is said by farm.replicas, from min to max; take one of them away",
+    ),
+    *(
+        (
+            {"mode": "statefulset", "farm": {}, "autoscaling": {key: 1}},
+            f"buildkit:autoscaling.{key}: 1: is said by farm.replicas.{key}; take one of them away",
+        )
+        for key in ("min", "max")
+    ),
+    (
+        {"mode": "statefulset", "farm": {"replicas": {"min": 4}}},
+        "buildkit:farm.replicas.min: 4: is more than max, 3; take less, or a larger max",
+    ),
+    (
+        {"farm": {}},
+        "buildkit:farm: needs mode statefulset, whose pods have a name each, and mode is "
+        "deployment; take it away, or change the mode",
+    ),
+    ({"mode": "statefulset", "farm": {}, "gateway": {"enabled": False}}, NOT_CHOSEN),
+    ({"mode": "statefulset", "farm": {}, "gateway": {"protocol": "tcp"}}, NOT_CHOSEN),
+    (
+        {"autoscaling": {"min": 2}},
+        "buildkit:autoscaling.min: 2: is more than max, 1; take less, or a larger max",
+    ),
+    (
+        {"autoscaling": {}, "volume": {"kind": "claim"}},
+        "buildkit:volume.kind: 'claim': can't be scaled with this mode, whose pods would meet on "
+        "one claim; set mode: statefulset, or volume.kind: emptyDir",
     ),
     (
         {"mode": "job", "job": GIT, "drain": {"timeout": 60}},

@@ -1,0 +1,46 @@
+"""BuildKit that is not there for a while: no pod of it, or no way to it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from tests.lab.conftest import Installation
+from tests.lab.containers import processes
+
+
+@contextmanager
+def no_buildkitd(installation: Installation) -> Iterator[None]:
+    """There is none while this lasts, and connects are refused."""
+    workload = installation.outputs["workload"]
+    replicas = installation.kubectl("get", workload, "--output=jsonpath={.spec.replicas}")
+    pods = ("pods", "--selector=app=buildkitd")
+    installation.kubectl("scale", workload, "--replicas=0")
+    going = "--for=jsonpath={.metadata.deletionTimestamp}"
+    installation.kubectl("wait", *pods, going, "--timeout=60s")
+    # Its drain takes its time, and is another test's.
+    for pid in processes(installation, *pods):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    installation.kubectl("wait", *pods, "--for=delete", "--timeout=60s")
+    try:
+        yield
+    finally:
+        installation.kubectl("scale", workload, f"--replicas={replicas}")
+        installation.kubectl("rollout", "status", workload, "--timeout=60s")
+
+
+@contextmanager
+def nothing_answers_at(installation: Installation, address: str) -> Iterator[None]:
+    """Packets to an address are lost while this lasts."""
+    rule = ("PREROUTING", "--destination", address, "--jump", "DROP")
+
+    def iptables(verb: str) -> None:
+        command = installation.lab.node.inside("iptables", "--table=raw", verb, *rule)
+        assert installation.run(*command).returncode == 0
+
+    iptables("--insert")
+    try:
+        yield
+    finally:
+        iptables("--delete")
