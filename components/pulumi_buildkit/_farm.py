@@ -37,7 +37,7 @@ class _Choice(NamedTuple):
     """What one way of routing needs."""
 
     balancing: dict[str, Any]
-    """How a daemon is chosen. Maglev moves hardly anybody whose daemon stays; RING_HASH does."""
+    """How a daemon is chosen. In small farms Maglev moves hardly anybody whose daemon stays."""
     key: str
     """What the choice follows from."""
     looks_at_names: bool = False

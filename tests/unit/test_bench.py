@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench import plot, report
+from bench import names, plot, report, ring, scale
 from bench.order import rotated
 from bench.report import Raw, Target
 from tests.recording import REPO
@@ -136,3 +136,74 @@ def test_each_round_starts_with_another_way() -> None:
         ["c", "a", "b"],
         ["a", "b", "c"],
     ]
+
+
+SCALED = REPO / "docs" / "farms-at-scale.json"
+SCALE: Raw = json.loads(SCALED.read_text())
+
+
+def query(name: str, kind: int) -> bytes:
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0" + labels + bytes([0, 0, kind, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "code", "found"),
+    [
+        ("pod.build.svc", 1, 0, b"\x7f\xfb\0\x01"),
+        ("Pod.build.SVC", 1, 0, b"\x7f\xfb\0\x01"),
+        ("pod.build.svc", 28, 0, b""),
+        ("pod.build.svc.cluster.local", 1, 3, b""),
+    ],
+)
+def test_a_name_has_its_address_and_no_other_has_one(
+    name: str, kind: int, code: int, found: bytes
+) -> None:
+    asked = query(name, kind)
+    answered = names.answer(asked, {"pod.build.svc": "127.251.0.1"})
+    assert answered[:2] == asked[:2]
+    assert answered[3] & 15 == code
+    assert answered[7] == bool(found)
+    assert answered[12:].startswith(asked[12:])
+    assert answered.endswith(found)
+
+
+def test_who_neither_was_on_a_pod_that_changed_nor_is_moved_needlessly() -> None:
+    assert ring.moves("aabc", "acbb", "d") == {"moved": 0.5, "needlessly": 2}
+    assert ring.moves("aabc", "bbbc", "a") == {"moved": 0.5, "needlessly": 0}
+    assert ring.moves("aabc", "dabd", "d") == {"moved": 0.5, "needlessly": 0}
+
+
+def test_the_fullest_is_compared_with_the_mean() -> None:
+    assert ring.fullest("aabc", 3) == 1.5
+    assert ring.fullest("aaaa", 4) == 4
+
+
+def test_what_is_measured_is_what_is_shipped() -> None:
+    farm, connector = ring.shipped(400)["static_resources"]["clusters"][1::-1]
+    assert connector["name"] == "buildkitd"
+    pods, service = (group["lb_endpoints"] for group in farm["load_assignment"]["endpoints"])
+    assert (len(pods), len(service)) == (400, 1)
+    policies = ring.rings(400)["static_resources"]["clusters"]
+    assert [one["name"] for one in policies] == [*ring.POLICIES] == [*scale.POLICIES]
+    # The first is the product's own.
+    assert {**policies[0], "name": "address"} == farm
+    assert {**policies[1], "name": "address", "lb_policy": "MAGLEV"} == farm
+
+
+def test_the_page_of_scale_is_what_its_figures_say() -> None:
+    assert SCALED.with_suffix(".md").read_text() == scale.page(SCALE)
+
+
+def test_the_page_of_scale_has_every_farm_that_is_measured() -> None:
+    assert [*SCALE["rings"]] == [str(pods) for pods in ring.RINGS]
+    assert [*SCALE["gateways"]] == [str(pods) for pods in ring.GATEWAYS]
+    page = scale.page(SCALE)
+    for pods in ring.RINGS:
+        assert page.count(f"\n| {pods:,} | ") >= len(ring.POLICIES)
+
+
+def test_every_table_of_the_page_of_scale_is_one() -> None:
+    for block in scale.page(SCALE).split("\n\n"):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({row.count("|") for row in rows}) <= 1, block
