@@ -27,6 +27,7 @@ class Installation:
 
     namespace: str
     deployment: str
+    """Of buildkitd; of a StatefulSet its name."""
     builder: str
     """What docker buildx calls it."""
     connection: tuple[str, ...] = ()
@@ -34,19 +35,22 @@ class Installation:
 
 
 @contextmanager
-def program(workshop: Workshop, name: str, gateway: dict[str, Any]) -> Iterator[Installation]:
-    """This program, as a stack of its own."""
+def program(
+    workshop: Workshop, name: str, gateway: dict[str, Any], **keys: Any
+) -> Iterator[Installation]:
+    """This program, as a stack of its own, with the *gateway*'s keys and others."""
     try:
-        yield pulumi_up(workshop, name, gateway)
+        yield pulumi_up(workshop, name, gateway, **keys)
     finally:
-        workshop.seconds(*_stack("destroy", name, gateway))
+        workshop.seconds(*_stack("destroy", name, _configuration(gateway, keys)))
         remove_builder(workshop, name)
 
 
-def pulumi_up(workshop: Workshop, name: str, gateway: dict[str, Any]) -> Installation:
+def pulumi_up(workshop: Workshop, name: str, gateway: dict[str, Any], **keys: Any) -> Installation:
     """`pulumi up` in a process of its own, which has loaded nothing before, as the CLI does it."""
-    workshop.seconds(*_stack("up", name, gateway))
-    outputs = workshop.lab.stack(name, _configuration(gateway)).outputs()
+    configuration = _configuration(gateway, keys)
+    workshop.seconds(*_stack("up", name, configuration))
+    outputs = workshop.lab.stack(name, configuration).outputs()
     certificates = workshop.directory / name
     client.write_certificates(outputs, "dev", certificates)
     add_remote_builder(workshop, name, outputs["endpoint"], certificates)
@@ -54,16 +58,17 @@ def pulumi_up(workshop: Workshop, name: str, gateway: dict[str, Any]) -> Install
     return Installation(outputs["namespace"], "buildkitd", name, tuple(connection))
 
 
-def _stack(verb: str, name: str, gateway: dict[str, Any]) -> list[str]:
-    return [sys.executable, "-m", "bench.stack", verb, name, json.dumps(_configuration(gateway))]
+def _stack(verb: str, name: str, configuration: dict[str, Any]) -> list[str]:
+    return [sys.executable, "-m", "bench.stack", verb, name, json.dumps(configuration)]
 
 
-def _configuration(gateway: dict[str, Any]) -> dict[str, Any]:
+def _configuration(gateway: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
     # Kubernetes chooses the port, so that many stacks fit beside each other.
     exposed = {"host": ADDRESS, "service": "NodePort"}
     return {
         "buildkit:registries": lifecycle.REGISTRIES,
         "buildkit:gateway": {**exposed, **gateway},
+        **{f"buildkit:{key}": value for key, value in keys.items()},
     }
 
 

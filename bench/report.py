@@ -70,12 +70,28 @@ def targets(raw: Raw) -> list[Target]:
         Target("time to the first build, to the kubernetes driver", 0.4, first),
         Target("builds lost in rollouts", 0, raw["rollouts"]["http2"]["lost"]),
         Target("MB of a gateway pod with 1,000 idle clients", 100, raw["memory"]["1000"]),
+        *(_farm_targets(raw["farm"]) if "farm" in raw else []),
     ]
+
+
+def _farm_targets(farm: Raw) -> list[Target]:
+    clients = farm["zero"].values()
+    slower = max(statistics.median(of["seconds"]) for of in clients if of["seconds"])
+    cached = _share(farm["cached"]["hostName"])
+    return [
+        Target("share of a farm's second builds in the cache", 0.99, cached, at_least=True),
+        Target("seconds from no buildkitd to a built image", 5, slower),
+        Target("builds lost that found no buildkitd", 0, sum(of["lost"] for of in clients)),
+    ]
+
+
+def _share(of: Mapping[str, int]) -> float:
+    return of["cached"] / of["steps"]
 
 
 def page(raw: Raw) -> str:
     """docs/benchmarks.md."""
-    parts = (_head, _targets, _builds, _tuning, _first, _rollouts, _holds, _memory)
+    parts = (_head, _targets, _builds, _tuning, _first, _rollouts, _holds, _memory, _farm)
     return "\n".join(line for part in parts for line in part(raw))
 
 
@@ -90,9 +106,17 @@ buildkitd is rootless BuildKit v0.33.1, with its images on the node already. The
 [benchmarks.json](benchmarks.json).
 
 Commit {raw["commit"]}, {raw["date"]}, {raw["machine"]}, {raw["rounds"]} rounds.
-
+{"".join(_alone(raw))}
 ![Medians to those of BuildKit's own manifests, or of the driver](benchmarks.svg)
 """
+
+
+_TITLES = {"first": "First build", "tuning": "Tuning", "farm": "Farms and zero"}
+
+
+def _alone(raw: Raw) -> Iterator[str]:
+    for part, of in raw.get("alone", {}).items():
+        yield f"{_TITLES[part]}, alone: commit {of['commit']}, {of['date']}, {of['machine']}.\n"
 
 
 def _targets(raw: Raw) -> Iterator[str]:
@@ -207,4 +231,52 @@ The working set of one pod, which is what the kubelet holds against a limit.
 |---|---|"""
     for clients, megabytes in raw["memory"].items():
         yield f"| {int(clients):,} | {megabytes:.0f} |"
+    yield ""
+
+
+_CHOSEN = {
+    "hostName": "`farm.routing: hostName`, each project dials its name",
+    "random": "no farm: the Service chooses, at random",
+}
+
+
+def _farm(raw: Raw) -> Iterator[str]:
+    if "farm" not in raw:
+        return
+    farm, fewer, more = raw["farm"], raw["farm"]["daemons"], raw["farm"]["daemons"] + 1
+    yield f"""\
+## Farms and zero
+
+Each of {farm["projects"]} projects is built twice, by buildctl, over {fewer} buildkitds: the steps
+of the second builds, and those of them that were in the cache.
+
+| | steps | in the cache | share |
+|---|---|---|---|"""
+    for way, name in _CHOSEN.items():
+        of = farm["cached"][way]
+        yield f"| {name} | {of['steps']} | {of['cached']} | {_share(of):.2f} |"
+    yield f"""
+Of {farm["names"]} projects those that meet another buildkitd than before. With {more} of them one
+in {more} has to.
+
+| | moved | share | ideal |
+|---|---|---|---|"""
+    for way, title, ideal in (
+        ("up", f"from {fewer} buildkitds to {more}", f"{1 / more:.2f}"),
+        ("down", f"from {more} to {fewer}", f"{1 / more:.2f}"),
+        ("both", "there and back", "0.00"),
+    ):
+        moved = farm["moved"][way]
+        yield f"| {title} | {moved} | {moved / farm['names']:.2f} | {ideal} |"
+    yield """
+From a small build that finds no buildkitd, with `autoscaling: {min: 0, max: 1}` and the image on
+the node, to its end:
+
+| client | builds | lost | median, s | range, s |
+|---|---|---|---|---|"""
+    for client, of in farm["zero"].items():
+        seconds = of["seconds"]
+        spread = f"{min(seconds):.3g} to {max(seconds):.3g}" if seconds else ""
+        median = f"{statistics.median(seconds):.3g}" if seconds else ""
+        yield f"| {client} | {len(seconds) + of['lost']} | {of['lost']} | {median} | {spread} |"
     yield ""

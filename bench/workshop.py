@@ -21,6 +21,7 @@ _CHUNK = 2**20
 _SMALL = "FROM scratch\nCOPY greeting /\n"
 # The directory itself is the image: what is timed is the way of its bytes to buildkitd.
 _LARGE = "FROM large\n"
+_PROJECT = "FROM base\nARG PROJECT\nRUN echo $PROJECT > /project\nRUN cat /project > /copy\n"
 _WAITING = "FROM base\nARG SECONDS\nRUN sleep $SECONDS\n"
 
 
@@ -111,6 +112,7 @@ def prepare(workshop: Workshop) -> None:
     _context(workshop.directory / "large", _LARGE)
     _incompressible(workshop.directory / "large-files" / "data")
     _context(workshop.directory / "waiting", _WAITING)
+    _context(workshop.directory / "project", _PROJECT)
     archive = image_store.images(workshop.lab.node.at.tools)[BASE_IMAGE]
     with tarfile.open(archive) as files:
         files.extractall(workshop.directory / "base", filter="data")
@@ -131,14 +133,24 @@ def large(workshop: Workshop) -> Build:
 
 def waiting(workshop: Workshop, seconds: float) -> Build:
     """A step that takes so long, run anew each time."""
-    base = workshop.directory / "base"
-    digest = json.loads((base / "index.json").read_text())["manifests"][0]["digest"]
     return Build(
         workshop.directory / "waiting",
-        (NamedContext("base", base, digest),),
+        (_base(workshop),),
         ("--no-cache",),
         (f"SECONDS={seconds}",),
     )
+
+
+def project(workshop: Workshop, name: str) -> Build:
+    """Two steps that no other project has."""
+    directory = workshop.directory / "project"
+    return Build(directory, (_base(workshop),), arguments=(f"PROJECT={name}",))
+
+
+def _base(workshop: Workshop) -> NamedContext:
+    base = workshop.directory / "base"
+    digest = json.loads((base / "index.json").read_text())["manifests"][0]["digest"]
+    return NamedContext("base", base, digest)
 
 
 def buildctl(connection: Sequence[str], build: Build) -> list[str]:
