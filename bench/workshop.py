@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import image_store, lifecycle
+from lab.paths import REPO
 
 BASE_IMAGE = "docker.io/library/busybox:stable"
 LARGE_BYTES = 600 * 10**6
@@ -42,6 +43,8 @@ class Workshop:
         """What the clients find their programs, their cluster and their builders by."""
         return {
             **os.environ,
+            # Of `bench.stack`, which runs in the directory too.
+            "PYTHONPATH": str(REPO),
             "PATH": self.lab.engine.environment["PATH"],
             "KUBECONFIG": str(self.lab.node.kubeconfig),
             "BUILDX_CONFIG": str(self.directory / "buildx"),
