@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from pulumi_buildkit import Routing, Security
+from pulumi_buildkit import Protocol, Routing, Security
 from pulumi_buildkit.certificates import is_address
 from pulumi_buildkit.gateway import HOLD
 from pulumi_buildkit.volume import CLAIM_SIZE, VolumeKind
@@ -103,6 +103,11 @@ class Settings(Section):
         return bool(self.traits.gateway) if enabled is None else enabled
 
     @property
+    def sees_requests(self) -> bool:
+        """Whether there is a gateway that sees more of its clients than bytes."""
+        return self.has_gateway and self.gateway.protocol is Protocol.HTTP2
+
+    @property
     def serves_clients(self) -> bool:
         """Whether clients come by TLS, at the gateway or at buildkitd."""
         return self.has_gateway or self.traits.listens
@@ -147,6 +152,11 @@ class Settings(Section):
     def volume_kind(self) -> VolumeKind | None:
         """What holds the cache; nothing where no cache outlives a build."""
         return self.volume.kind or next(iter(self.traits.volumes), None)
+
+    @property
+    def shares_a_claim(self) -> bool:
+        """Whether all pods would have the same claim."""
+        return self.traits.shared_claim and self.volume_kind is VolumeKind.CLAIM
 
     @property
     def volume_size(self) -> str | None:

@@ -4,6 +4,7 @@ From https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/observability/ac
 https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/access_loggers/stats/v3/stats.proto.
 """
 
+import json
 from typing import Any
 
 from pulumi_buildkit._message import extension
@@ -12,11 +13,16 @@ from pulumi_buildkit._message import extension
 BUILD = "/moby.buildkit.v1.Control/Solve"
 SESSION = "/moby.buildkit.v1.Control/Session"
 
-CLIENT = (
-    '%COALESCE({"operators":'
-    ' ["DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_PEER_DNS_SAN", "DOWNSTREAM_PEER_IP_SAN"]})%'
-)
-"""The name in the client's certificate."""
+
+def first_of(*operators: str) -> str:
+    """The value of the first of Envoy's command *operators* that has one."""
+    return f"%COALESCE({json.dumps({'operators': operators})})%"
+
+
+SANS = ("DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_PEER_DNS_SAN", "DOWNSTREAM_PEER_IP_SAN")
+"""Where the name in a client's certificate stands, for `first_of`."""
+CLIENT = first_of(*SANS)
+"""That name."""
 _WHO = {
     "time": "%START_TIME%",
     "client": CLIENT,
@@ -75,10 +81,8 @@ def connections() -> list[dict[str, Any]]:
 
 def refusals() -> list[dict[str, Any]]:
     """A line for each connection that never became a client's."""
-    reason = (
-        '%COALESCE({"operators":'
-        ' ["DOWNSTREAM_TRANSPORT_FAILURE_REASON", "CONNECTION_TERMINATION_DETAILS",'
-        ' "RESPONSE_FLAGS"]})%'
+    reason = first_of(
+        "DOWNSTREAM_TRANSPORT_FAILURE_REASON", "CONNECTION_TERMINATION_DETAILS", "RESPONSE_FLAGS"
     )
     no_protocol = _all({"response_flag_filter": {"flags": ["DPE"]}}, _cel(_NO_HTTP2))
     refused = _any(_cel(_NO_HANDSHAKE), no_protocol)

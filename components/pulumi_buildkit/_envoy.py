@@ -253,11 +253,7 @@ def _health_listener() -> dict[str, Any]:
         pass_through_mode=False,
         headers=[{"name": ":path", "string_match": {"exact": HEALTH_PATH}}],
     )
-    return {
-        "name": "health",
-        "address": _address("0.0.0.0", HEALTH_PORT),
-        "filter_chains": [{"filters": [_http("health", [health_check], [])]}],
-    }
+    return _plain_listener("health", HEALTH_PORT, _http("health", [health_check], []))
 
 
 def _builds_listener() -> dict[str, Any]:
@@ -275,10 +271,15 @@ def _builds_listener() -> dict[str, Any]:
         access_log=[_access_log.no_build()],
         access_log_options=_access_log.BEGINNINGS,
     )
+    return _plain_listener("builds", BUILDS_PORT, manager)
+
+
+def _plain_listener(name: str, port: int, network_filter: dict[str, Any]) -> dict[str, Any]:
+    """For whoever is in the cluster, without TLS."""
     return {
-        "name": "builds",
-        "address": _address("0.0.0.0", BUILDS_PORT),
-        "filter_chains": [{"filters": [manager]}],
+        "name": name,
+        "address": _address("0.0.0.0", port),
+        "filter_chains": [{"filters": [network_filter]}],
     }
 
 

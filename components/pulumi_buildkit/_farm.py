@@ -8,17 +8,14 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/intro/arch_overview/upstream/load_b
 from enum import Enum
 from typing import Any, NamedTuple
 
-from pulumi_buildkit._access_log import CLIENT
+from pulumi_buildkit._access_log import CLIENT, SANS, first_of
 from pulumi_buildkit._drain import READY_PORT
 from pulumi_buildkit._message import extension
 
 _KEY = "buildkit.routing"
 # How many pods a gateway asks in a second, whether they take new builds.
 _CHECKS = 200
-_SERVER_NAME = (
-    '%COALESCE({"operators": ["REQUESTED_SERVER_NAME",'
-    ' "DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_PEER_DNS_SAN", "DOWNSTREAM_PEER_IP_SAN"]})%'
-)
+_SERVER_NAME = first_of("REQUESTED_SERVER_NAME", *SANS)
 
 
 class Routing(str, Enum):

@@ -226,6 +226,6 @@ def _apart(name: str) -> k8s.core.v1.AffinityArgs:
     )
 
 
-def service_host(name: str, namespace: pulumi.Input[str]) -> pulumi.Output[str]:
+def service_host(name: pulumi.Input[str], namespace: pulumi.Input[str]) -> pulumi.Output[str]:
     """The name of the Service *name* in the cluster's DNS."""
     return pulumi.Output.concat(name, ".", namespace, ".svc")

@@ -6,6 +6,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _envoy
+from pulumi_buildkit._workload import service_host
 from pulumi_buildkit.metadata import labels, metadata, selector
 
 API_VERSION = "keda.sh/v1alpha1"
@@ -73,12 +74,9 @@ class Autoscaler(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
+        host = service_host(service.metadata.name.apply(str), args["namespace"])
         url = pulumi.Output.format(
-            "http://{0}.{1}.svc:{2}{3}",
-            service.metadata.name,
-            args["namespace"],
-            _envoy.BUILDS_PORT,
-            _envoy.BUILDS_PATH,
+            "http://{0}:{1}{2}", host, _envoy.BUILDS_PORT, _envoy.BUILDS_PATH
         )
         cooldown = int(args.get("cooldown", COOLDOWN))
         k8s.apiextensions.CustomResource(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from pulumi_buildkit import Protocol
 from pulumi_buildkit.volume import VolumeKind
 
 from settings.mistakes import Mistake
@@ -12,10 +11,6 @@ from settings.rules.rule import Rule
 from settings.stack import Settings
 
 _HTTP2 = "set gateway.enabled: true and gateway.protocol: http2"
-
-
-def _sees_requests(settings: Settings) -> bool:
-    return settings.has_gateway and settings.gateway.protocol is Protocol.HTTP2
 
 
 def _mode(settings: Settings) -> Iterator[Mistake]:
@@ -34,7 +29,7 @@ def _farm(settings: Settings) -> Iterator[Mistake]:
 
 def _gateway(settings: Settings) -> Iterator[Mistake]:
     """Builds are counted, held and given to a pod where requests are seen."""
-    if not settings.traits.autoscaling or _sees_requests(settings):
+    if not settings.traits.autoscaling or settings.sees_requests:
         return
     if settings.autoscaling:
         yield Mistake(
@@ -77,8 +72,7 @@ def _order(settings: Settings) -> Iterator[Mistake]:
 
 def _claim(settings: Settings) -> Iterator[Mistake]:
     """A Deployment that is scaled up again does not wait for the pod that still drains."""
-    shared = settings.traits.shared_claim and settings.volume_kind is VolumeKind.CLAIM
-    if settings.autoscaling and shared:
+    if settings.autoscaling and settings.shares_a_claim:
         yield Mistake(
             ("volume", "kind"),
             "can't be scaled with this mode, whose pods would meet on one claim; set mode: "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from enum import Enum
 
-from pulumi_buildkit import Protocol, Role, ServiceType
+from pulumi_buildkit import Role, ServiceType
 from pydantic.alias_generators import to_camel
 
 from settings.mistakes import Mistake, listed
@@ -47,7 +47,7 @@ def _of_another_service(settings: Settings) -> Iterator[Mistake]:
 
 def _roles(settings: Settings) -> Iterator[Mistake]:
     """A right that nobody could withhold must not look as if somebody did."""
-    if settings.has_gateway and settings.gateway.protocol is Protocol.HTTP2:
+    if settings.sees_requests:
         return
     for name, client in settings.clients.items():
         if client.gives("role") and client.role is not Role.ADMIN:

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-from pulumi_buildkit.volume import VolumeKind
-
 from settings.mistakes import Mistake, Place, listed
 from settings.modes import MODES, Traits
 from settings.rules.rule import Rule
@@ -56,8 +54,7 @@ def _drain(settings: Settings) -> Iterator[Mistake]:
 
 
 def _shared_claim(settings: Settings) -> Iterator[Mistake]:
-    shared = settings.traits.shared_claim and settings.volume_kind is VolumeKind.CLAIM
-    if shared and settings.replicas > 1:
+    if settings.shares_a_claim and settings.replicas > 1:
         own = listed(_modes(lambda traits: traits.replicas and not traits.shared_claim))
         yield Mistake(
             ("replicas",),

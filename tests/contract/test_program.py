@@ -448,8 +448,8 @@ def test_a_build_takes_nothing_along(ways: dict[str, Recording]) -> None:
 GIT = "https://git.example.com/app.git#4f2a1c9"
 CONTAINER = "spec/template/spec/containers/0"
 CLAIM = "rootless-cache-buildkitd"
-# Keys, then the object that they reach, where in it, and the value there.
 SCALED = ("ScaledObject", "buildkitd-autoscaler")
+# Keys, then the object that they reach, where in it, and the value there.
 VALUES: list[tuple[dict[str, Any], str, str, str, Any]] = [
     ({"mode": "pod"}, "Pod", "buildkitd", "metadata/name", "buildkitd"),
     ({"security": "userns"}, "Deployment", "buildkitd", "spec/template/spec/hostUsers", False),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lab import client, lifecycle, owner, registry
-from lab.engine import StackError, description, merge, official_cli
+from lab.engine import Stack, StackError, description, merge, official_cli
 from lab.network import REGISTRY
 from lab.paths import REPO
 from tests.lab import machine
@@ -262,12 +262,17 @@ def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
     stack.up()
 
 
-def refusal(installation: Installation, keys: dict[str, Any]) -> str:
-    """What a preview of the dev stack with other *keys* says against them."""
+def stack_of(installation: Installation, keys: dict[str, Any]) -> Stack:
+    """The dev stack with other *keys*, which nothing is done with yet."""
     stack = installation.lab.stack()
     stack.configure(merge(installation.lab.overrides, keys))
+    return stack
+
+
+def refusal(installation: Installation, keys: dict[str, Any]) -> str:
+    """What a preview of the dev stack with other *keys* says against them."""
     with pytest.raises(StackError) as failure:
-        stack.preview()
+        stack_of(installation, keys).preview()
     return failure.value.output
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab import client, keda, lifecycle
-from lab.engine import Stack, merge
+from lab import keda, lifecycle
 from tests.lab.building import (
     BEGUN,
     BUILDCTL,
@@ -21,7 +20,14 @@ from tests.lab.building import (
     greets,
     takes,
 )
-from tests.lab.conftest import Configured, Count, Installation, Record, configuring
+from tests.lab.conftest import (
+    Configured,
+    Count,
+    Installation,
+    Record,
+    configuring,
+    stack_of,
+)
 from tests.lab.gateway_pods import active
 from tests.lab.idle_clients import idle_clients
 from tests.lab.load import load
@@ -117,7 +123,7 @@ def test_a_client_that_asks_for_nothing_keeps_no_buildkitd(scaled: Installation)
 
 
 def test_a_client_that_follows_the_history_keeps_no_buildkitd(asleep: Installation) -> None:
-    buildctl = client.buildctl(asleep.outputs["endpoint"], asleep.directory / "certs")
+    buildctl = asleep.connection()
     monitor = Terminal([*buildctl, "debug", "monitor"], asleep.directory, asleep.environment)
     with watched(asleep, BUILDKITD) as pods, monitor:
         with build(asleep, BUILDX, greets("followed")) as one:
@@ -146,13 +152,6 @@ def test_a_build_in_a_gateway_that_drains_keeps_its_buildkitd(asleep: Installati
         asleep.kubectl("delete", "pods", "--selector=app=buildkit-gateway", "--wait=false")
         carried.result("greeting")
         assert [pod.draining for pod in pods.seen.values()] == [None]
-
-
-def stack_of(installation: Installation, keys: dict[str, Any]) -> Stack:
-    """The dev stack with other *keys*, as it was brought up."""
-    stack = installation.lab.stack()
-    stack.configure(merge(installation.lab.overrides, keys))
-    return stack
 
 
 def test_pulumi_sees_no_change_while_there_is_no_buildkitd(asleep: Installation) -> None:
