@@ -6,8 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from lab import LabError, build, cluster, files, image_store, progress
 from lab.node import Node, until
+from settings import PROJECT, Settings
 
 MODULE = "github.com/kedacore/keda/v2"
 MANIFEST = cluster.MANIFESTS / "optional" / "keda.yaml"
@@ -25,16 +28,19 @@ FINALIZING = 10  # seconds for the operator to let go of what it scales; one is 
 
 def is_wanted(config: Mapping[str, Any]) -> bool:
     """Whether a stack of this configuration has something that KEDA scales."""
-    replicas = (config.get("buildkit:farm") or {}).get("replicas")
-    bounds = (replicas.get("min"), replicas.get("max")) if isinstance(replicas, Mapping) else ()
-    return config.get("buildkit:autoscaling") is not None or len({*bounds}) == 2
+    scale = {key: config.get(f"{PROJECT}:{key}") for key in ("autoscaling", "farm")}
+    try:
+        return Settings.model_validate(scale).follows_builds
+    except ValidationError:
+        # The program says what is wrong, before there is anything to scale.
+        return False
 
 
 def install(node: Node) -> None:
     """Have KEDA run on a node; the one that does already is only asked whether it answers."""
     tools = build.tools(build.KEDA)
     node = Node(tools, image_store.images(tools, image_store.KEDA), node.at.state)
-    with progress.step("KEDA", 12) as step:
+    with progress.step("KEDA", 12) as step, build.locked(_record(node).with_suffix(".lock"), step):
         if _installed(node) == _stamp(node) and _answers(node):
             return
         step.update("images")

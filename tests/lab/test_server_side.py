@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck
 
-from lab import LabError, lifecycle
+from lab import LabError, keda, lifecycle
 from settings import parse
 from tests.complaints import config
 from tests.configurations import CONFIGURATIONS, NAMESPACE
@@ -21,6 +21,12 @@ from tests.lab.test_engine import namespace_of
 from tests.recording import record_program
 
 RANDOM = 200
+
+
+@pytest.fixture(scope="module", autouse=True)
+def has_keda(lab: lifecycle.Lab) -> None:
+    """Its kinds of objects are judged as well."""
+    keda.install(lab.node)
 
 
 @pytest.fixture(scope="module", autouse=True)
