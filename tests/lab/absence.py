@@ -1,4 +1,4 @@
-"""BuildKit that is not there for a while: no pod of it, or no way to it."""
+"""What is not there for a while: no pod of it, or no way to it."""
 
 import os
 import signal
@@ -12,17 +12,23 @@ from tests.lab.containers import processes
 @contextmanager
 def no_buildkitd(installation: Installation) -> Iterator[None]:
     """There is none while this lasts, and connects are refused."""
-    workload = installation.outputs["workload"]
-    replicas = installation.kubectl("get", workload, "--output=jsonpath={.spec.replicas}")
     pods = ("pods", "--selector=app=buildkitd")
+    with no_replicas(installation, installation.outputs["workload"]):
+        going = "--for=jsonpath={.metadata.deletionTimestamp}"
+        installation.kubectl("wait", *pods, going, "--timeout=60s")
+        # Its drain takes its time, and is another test's.
+        for pid in processes(installation, *pods):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        installation.kubectl("wait", *pods, "--for=delete", "--timeout=60s")
+        yield
+
+
+@contextmanager
+def no_replicas(installation: Installation, workload: str) -> Iterator[None]:
+    """A *workload*, `deployment/NAME`, is scaled to none while this lasts."""
+    replicas = installation.kubectl("get", workload, "--output=jsonpath={.spec.replicas}")
     installation.kubectl("scale", workload, "--replicas=0")
-    going = "--for=jsonpath={.metadata.deletionTimestamp}"
-    installation.kubectl("wait", *pods, going, "--timeout=60s")
-    # Its drain takes its time, and is another test's.
-    for pid in processes(installation, *pods):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    installation.kubectl("wait", *pods, "--for=delete", "--timeout=60s")
     try:
         yield
     finally:

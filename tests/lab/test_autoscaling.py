@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lab import keda, lifecycle
+from lab import LabError, keda, lifecycle
+from tests.lab.absence import no_replicas
 from tests.lab.building import (
     BEGUN,
     BUILDCTL,
@@ -152,6 +153,17 @@ def test_a_build_in_a_gateway_that_drains_keeps_its_buildkitd(asleep: Installati
         asleep.kubectl("delete", "pods", "--selector=app=buildkit-gateway", "--wait=false")
         carried.result("greeting")
         assert [pod.draining for pod in pods.seen.values()] == [None]
+
+
+def test_while_nobody_says_how_many_builds_there_are_there_is_a_buildkitd(
+    asleep: Installation,
+) -> None:
+    daemon = "pod/buildkitd-0"
+    with no_replicas(asleep, asleep.outputs["gateway"]):
+        asleep.kubectl("wait", daemon, "--for=create", "--timeout=60s")
+        with pytest.raises(LabError, match="timed out"):
+            asleep.kubectl("wait", daemon, "--for=delete", f"--timeout={LONG}s")
+    wait_for_none(asleep)
 
 
 def test_pulumi_sees_no_change_while_there_is_no_buildkitd(asleep: Installation) -> None:
