@@ -1,6 +1,7 @@
 import time
+from pathlib import Path
 
-from tests.lab.conftest import Configured, Installation, greeting_of
+from tests.lab.conftest import Configured, Installation, greeting_of, install
 
 
 def assert_builds(installation: Installation, name: str) -> None:
@@ -22,8 +23,9 @@ def test_the_printed_buildctl_command_builds(installation: Installation) -> None
 
 
 def test_the_printed_buildx_command_makes_a_builder_that_builds(
-    installation: Installation,
+    installation: Installation, tmp_path: Path
 ) -> None:
+    installation = install(installation.lab, installation.outputs, tmp_path)
     create = installation.outputs["buildx_command"].replace("docker buildx", "docker-buildx")
     assert installation.run("sh", "-c", create).returncode == 0
     build = ("docker-buildx", "build", "--builder=buildkit", "--build-arg=GREETING=from buildx")

@@ -10,6 +10,7 @@ import pytest
 
 from lab import LabError, lifecycle
 from lab.network import HOST_ADDRESS
+from lab.node import until
 from tests.lab.conftest import Configured, Installation
 from tests.lab.gateway_log import GatewayLog
 from tests.lab.test_engine import namespace_of
@@ -93,10 +94,14 @@ def test_behind_a_load_balancer_that_speaks_the_proxy_protocol_the_log_has_the_c
     configured: Configured,
 ) -> None:
     installation = configured({"buildkit:gateway": {"proxyProtocol": True, "replicas": 1}})
+    until(
+        lambda: not installation.is_let_in(),
+        30,
+        lambda: LabError("a client is let in that no load balancer speaks of"),
+    )
     log = GatewayLog(installation)
     with load_balancer(installation.outputs["endpoint"]) as port:
         outputs = {**installation.outputs, "endpoint": f"127.0.0.1:{port}"}
         behind = Installation(installation.lab, outputs, installation.directory)
         assert behind.build("proxied", "behind a load balancer").returncode == 0
     assert {line["address"] for line in log.wait(2, rpc="/")} == {CLIENT}
-    assert not installation.is_let_in()

@@ -17,10 +17,9 @@ from settings import parse
 from tests.complaints import config
 from tests.configurations import CONFIGURATIONS, NAMESPACE
 from tests.golden.manifests import CASES, DIRECTORY, SECRET, Case, Object, applied
+from tests.lab.conftest import Count
 from tests.lab.test_engine import namespace_of
 from tests.recording import record_program
-
-RANDOM = 200
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,10 +93,11 @@ def drawn(number: int) -> list[dict[str, Any]]:
 
 
 def test_the_api_server_takes_whatever_a_configuration_makes(
-    lab: lifecycle.Lab, tmp_path: Path
+    lab: lifecycle.Lab, tmp_path: Path, count: Count
 ) -> None:
-    found = drawn(RANDOM)
-    assert len(found) == RANDOM
+    number = count("configurations", 500, 100)
+    found = drawn(number)
+    assert len(found) == number
     for at, keys in enumerate(found):
         write(tmp_path / f"{at}.json", [*applied(record_program(**keys))])
     try:
