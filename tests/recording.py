@@ -17,6 +17,7 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import Settings, configure
 
 REPO = Path(__file__).parent.parent
+DEV = REPO / "Pulumi.dev.yaml"
 AUTO_NAME = "-7f3a9c"
 NODE_PORT = 31234
 
@@ -182,13 +183,23 @@ def record_program(
         f"buildkit:{key}": value if isinstance(value, str) else json.dumps(value)
         for key, value in keys.items()
     }
+    secret = [f"buildkit:{key}" for key in secret_keys]
+    return _record_program({**stack_config(DEV), **changed}, preview, secret)
+
+
+def record_stack(file: Path) -> Recording:
+    """Run the program with the configuration in a stack's *file*, and no other."""
+    return _record_program(stack_config(file))
+
+
+def _record_program(
+    settings: dict[str, str], preview: bool = False, secret_keys: Iterable[str] = ()
+) -> Recording:
     # The provider would work on this one; it can't be asked, so a machine's own cluster is not.
     elsewhere = {"kubernetes:cluster": "elsewhere"}
+    program = REPO / "__main__.py"
     return record(
-        lambda: runpy.run_path(str(REPO / "__main__.py")),
-        {**stack_config("dev"), **elsewhere, **changed},
-        preview,
-        [f"buildkit:{key}" for key in secret_keys],
+        lambda: runpy.run_path(str(program)), {**settings, **elsewhere}, preview, secret_keys
     )
 
 
@@ -211,9 +222,9 @@ def _run(
         loop.close()
 
 
-def stack_config(stack: str) -> dict[str, str]:
-    """The configuration of *stack* as Pulumi hands it to the program."""
-    document = yaml.safe_load((REPO / f"Pulumi.{stack}.yaml").read_text())
+def stack_config(file: Path) -> dict[str, str]:
+    """The configuration in a stack's *file* as Pulumi hands it to the program."""
+    document = yaml.safe_load(file.read_text())
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in document["config"].items()}
 
 
