@@ -46,7 +46,8 @@ def test_it_has_keys_of_a_stack_only_and_comes_to_an_end(
     keys = yaml.safe_load(STACKS[name].read_text())
     assert {*keys} == {"config"}
     # The program itself refuses others of its own, and sees nothing of those of another project.
-    assert {*keys["config"]} <= {f"buildkit:{key}" for key in Settings.keys()}
+    known = Settings.keys()
+    assert {*keys["config"]} <= {f"buildkit:{key}" for key in known}
     said = stacks[name].outputs_of("Stack").values
     assert {*said["clients"]} == {*configuration(STACKS[name])["clients"]}
     assert said["endpoint"].endswith(f"{configuration(STACKS[name])['gateway']['host']}:1234")
@@ -59,7 +60,7 @@ def test_a_small_team_has_one_buildkit_whose_cache_stays(stacks: dict[str, Recor
     assert claim["resources"]["requests"]["storage"] == "100Gi"
     assert "storageClassName" not in claim
     assert service(made)["spec"]["loadBalancerSourceRanges"]
-    assert made.one("Secret", "buildkit-ci-certs").inputs["metadata"]["namespace"] == "ci"
+    assert made.one("Secret", "buildkit-ci-certs").inputs["metadata"]["namespace"] == "runners"
 
 
 def test_a_large_team_has_a_farm_by_host_name_that_grows_and_shrinks(
