@@ -114,7 +114,7 @@ def tekton_task_run() -> dict[str, Any]:
 
 
 def tekton_value(text: str, params: Mapping[str, str], paths: Mapping[str, str]) -> str:
-    """A *text* of a Task with its parameters, and its workspaces' paths; `""` without one."""
+    """A *text* of a Task with the values of its *params* and the *paths* of its workspaces."""
     references = {
         **{f"params.{name}": value for name, value in params.items()},
         **{f"workspaces.{name}.path": path for name, path in paths.items()},
