@@ -39,13 +39,17 @@ test-random: python ## thousands of random configurations against Kubernetes' sc
 	@$(PYTHON) -m pytest --hypothesis-profile=thousands tests/contract/test_configurations.py
 
 .PHONY: check
-check: python ## lint and types
+check: python site ## lint and types, and that no link of the docs is dead
 	@$(PYTHON) -m ruff check --quiet . && $(PYTHON) -m ruff format --quiet --check .
 	@$(PYTHON) -m pyright
 
 .PHONY: docs
 docs: python ## make the reference pages from the code
 	@$(PYTHON) -m docs.generate
+
+.PHONY: site
+site: python ## build/site: the docs as a site, where no link is dead
+	@$(PYTHON) -m sphinx --quiet --fail-on-warning --fresh-env docs build/site
 
 .PHONY: measure
 measure: machine python ## record how long these take in docs/measurements.md; COLD=1: from nothing cached

@@ -1,7 +1,7 @@
 """BuildKit on Kubernetes: the components of one stack, wired as its configuration says."""
 
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import pulumi
 import pulumi_buildkit as buildkit
@@ -50,6 +50,33 @@ class Server(NamedTuple):
     """The certificates that were made for clients."""
     valid_until: pulumi.Input[dict[str, str]]
     """When each certificate that was made ends."""
+
+
+class Outputs(TypedDict, total=False):
+    """What the stack says of itself, and how to build with it."""
+
+    namespace: pulumi.Input[str]
+    """Namespace of everything that is made."""
+    endpoint: pulumi.Input[str]
+    """What clients dial, `host:port` or `kube-pod://…`; `PROJECT.` before it stands for a project's
+    name, where a farm chooses by that."""
+    buildx_command: pulumi.Input[str]
+    """Makes it known to docker buildx, as the builder `buildkit`."""
+    buildx_append_command: pulumi.Input[str]
+    """Adds it to the builder `buildkit` of another stack, as one more node, with the client's
+    certificate in `certs-STACK`."""
+    buildctl_command: pulumi.Input[str]
+    """Builds the Dockerfile of the current directory by buildctl."""
+    clients: pulumi.Input[dict[str, Any]]
+    """The PEM files of each client by its name: `ca`, `cert` and `key`, which the commands above
+    want in the directory `certs`. None are made where you bring your own."""
+    valid_until: pulumi.Input[dict[str, str]]
+    """When each certificate ends that clients meet or show, in RFC 3339, by the name of its CA or
+    client, or `server`."""
+    workload: pulumi.Input[str]
+    """What runs buildkitd, as kubectl calls it: `deployment/buildkitd`."""
+    gateway: pulumi.Input[str]
+    """The gateway, as kubectl calls it: `deployment/buildkit-gateway`."""
 
 
 def make_namespace(settings: Settings) -> pulumi.Output[str]:
@@ -272,7 +299,7 @@ def follow_builds(
     )
 
 
-def tls_commands(endpoint: pulumi.Output[str]) -> dict[str, pulumi.Output[str]]:
+def tls_commands(endpoint: pulumi.Output[str]) -> Outputs:
     """How clients build at *endpoint*, with their certificate in the directory `certs`.
 
     The builder of docker buildx has one node for each stack that is appended to it.
@@ -301,9 +328,7 @@ def _create(builder: str, certificates: str, endpoint: pulumi.Output[str]) -> pu
     )
 
 
-def kube_pod_commands(
-    pods: pulumi.Output[list[str]], namespace: pulumi.Output[str]
-) -> dict[str, pulumi.Output[str]]:
+def kube_pod_commands(pods: pulumi.Output[list[str]], namespace: pulumi.Output[str]) -> Outputs:
     """How clients build in the first of *pods*, by `kubectl exec`."""
     endpoint = pulumi.Output.concat("kube-pod://", pods[0], "?namespace=", namespace)
     return {
@@ -320,7 +345,7 @@ def main() -> None:
     settings = load()
     namespace = make_namespace(settings)
     edge = edge_certificate(settings, namespace) if settings.clients else None
-    outputs: dict[str, Any] = {
+    outputs: Outputs = {
         "namespace": namespace,
         "clients": edge.clients if edge else {},
         "valid_until": edge.valid_until if edge else {},

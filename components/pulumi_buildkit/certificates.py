@@ -110,7 +110,7 @@ class _Authority(NamedTuple):
 
 
 class Certificates(pulumi.ComponentResource):
-    """What upstream's create-certs.sh makes, with a certificate of its own for every client.
+    """What upstream's `create-certs.sh` makes, with a certificate of its own for every client.
 
     The Secrets have stable names and change in place, so that a renewal restarts nothing:
     set `kubernetes:enableSecretMutable` in the stack's config, or the provider's option of that

@@ -26,7 +26,7 @@ class BuildkitDeploymentArgs(TypedDict):
     daemon: NotRequired[DaemonArgs]
     """How buildkitd runs. Default: rootless."""
     volume: NotRequired[VolumeArgs]
-    """Where the cache is kept. Default: an emptyDir for each pod. A claim allows one replica."""
+    """Where the cache is kept; a claim allows one replica. Default: an emptyDir for each pod."""
     replicas: NotRequired[int]
     """Number of daemons; each has a cache of its own. Default: 1."""
     autoscaled: NotRequired[bool]
@@ -37,7 +37,7 @@ class BuildkitDeploymentArgs(TypedDict):
 
 
 class BuildkitDeployment(pulumi.ComponentResource):
-    """buildkitd with mTLS on port 1234, from upstream's deployment+service.*.yaml.
+    """buildkitd with mTLS on port 1234, from upstream's `deployment+service.*.yaml`.
 
     A rollout starts the new pod before the old one stops. With a claim, which two pods must not
     share, the old one stops first, after what is new was started once for a trial.

@@ -126,8 +126,8 @@ class GatewayArgs(TypedDict):
     max_unavailable: NotRequired[int]
     """How many of its pods may be evicted at once, as when nodes are drained. Default: 1."""
     spread: NotRequired[list[str]]
-    """Labels of nodes over whose values its pods are spread where they can be. Default: `SPREAD`,
-    nodes and zones."""
+    """Labels of nodes over whose values its pods are spread where they can be. Default: nodes
+    and zones."""
     resources: NotRequired[ResourcesArgs]
     """What each of its pods asks of its node. Default: nothing."""
     keepalive: NotRequired[int]

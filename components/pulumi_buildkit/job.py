@@ -39,7 +39,7 @@ class BuildkitJobArgs(TypedDict):
 
 
 class BuildkitJob(pulumi.ComponentResource):
-    """A build without a daemon that stays, from upstream's job.*.yaml; an update waits for it.
+    """A build without a daemon that stays, from upstream's `job.*.yaml`; an update waits for it.
 
     It runs again when its pod has changed, or when it failed. What it said last is the update's
     error.

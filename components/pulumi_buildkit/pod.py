@@ -34,7 +34,7 @@ class BuildkitPodArgs(TypedDict):
 
 
 class BuildkitPod(pulumi.ComponentResource):
-    """buildkitd in a Pod, for `buildctl --addr kube-pod://NAME`, from upstream's pod.*.yaml.
+    """buildkitd in a Pod, for `buildctl --addr kube-pod://NAME`, from upstream's `pod.*.yaml`.
 
     A pod can't change: an update starts what is new once for a trial, and then replaces the pod.
     """

@@ -36,7 +36,7 @@ class BuildkitStatefulSetArgs(TypedDict):
 
 
 class BuildkitStatefulSet(pulumi.ComponentResource):
-    """buildkitd in pods NAME-0, NAME-1, …, from upstream's statefulset.*.yaml.
+    """buildkitd in pods NAME-0, NAME-1, …, from upstream's `statefulset.*.yaml`.
 
     Clients choose the pod of a project by consistent hashing, and meet its cache again. A rollout
     goes pod by pod, after what is new was started once for a trial.

@@ -29,8 +29,8 @@ class UserNamespacesArgs(TypedDict):
 class UserNamespaces(pulumi.ComponentResource):
     """Lets rootless buildkitd start on nodes where `user.max_user_namespaces` is 0.
 
-    That is said of Bottlerocket. A DaemonSet from upstream's sysctl-userns.privileged.yaml, with a
-    privileged pod on each node; what it has set stays when it is gone, until the node restarts.
+    That is said of Bottlerocket. A DaemonSet from upstream's `sysctl-userns.privileged.yaml`, with
+    a privileged pod on each node; what it has set stays when it is gone, until the node restarts.
     """
 
     def __init__(

@@ -4,19 +4,23 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
+from enum import EnumType
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 
 import pulumi
+import pulumi_buildkit
 import pytest
 import yaml
 from pulumi_buildkit.volume import VolumeKind
 
 from docs import generate
+from docs.reference import configuration, modes
 from settings import MODES, Mode, parse
 from tests.recording import REPO, record, record_program
 
-PROSE = [REPO / "README.md", REPO / "CHANGELOG.md", *sorted((REPO / "docs").rglob("*.md"))]
+DOCS = REPO / "docs"
+PROSE = [REPO / "README.md", REPO / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", generate.PAGES, ids=lambda page: page.name)
@@ -25,14 +29,50 @@ def test_a_page_is_what_make_docs_writes(page: Path) -> None:
 
 
 def test_every_key_has_a_description() -> None:
-    text = generate.configuration()
+    text = configuration.page()
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
     assert len(rows) > 60
     assert all(len(row) == 4 and row[3].removesuffix(" |") for row in rows)
 
 
+def sections(page: Path) -> dict[str, str]:
+    """What stands below each heading of a *page* that is code."""
+    _, *parts = re.split(r"^#+ `(.+)`\n", page.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+@pytest.mark.parametrize("name", pulumi_buildkit.__all__)
+def test_the_page_of_the_components_has_what_the_library_gives(name: str) -> None:
+    public = getattr(pulumi_buildkit, name)
+    page = sections(DOCS / "components.md")
+    if is_typeddict(public):
+        text = page[name] if name in page else page[name.removesuffix("Args")]
+        described = re.findall(r"^\| `(\w+)` \| .+ \| .*\w.* \|$", text, re.MULTILINE)
+        assert {*described} >= {*public.__annotations__}
+    elif issubclass(type(public), EnumType):
+        assert re.findall(r'^- `(\S+)`, `"(\S+)"`: \w', page[name], re.MULTILINE) == [
+            (str(value), value.value) for value in public
+        ]
+    else:
+        assert name in page or f"\n- `{name}" in (DOCS / "components.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("mode", "way"), [("pod", "without a gateway"), ("deployment", "with a gateway")]
+)
+def test_the_page_of_the_outputs_has_what_a_stack_says(mode: str, way: str) -> None:
+    page = (DOCS / "outputs.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| \w+ \| \w", page, re.MULTILINE)
+    listed = {
+        name
+        for name, modes in rows
+        if {*modes.split(", ")} & {"every", f"`{mode}`", f"`{mode}` {way}"}
+    }
+    assert listed == {*record_program(mode=mode).outputs_of("Stack").values}
+
+
 def test_the_least_configuration_of_the_page_works() -> None:
-    (example,) = generate.configuration().split("```yaml\n")[1:]
+    (example,) = configuration.page().split("```yaml\n")[1:]
     config = yaml.safe_load(example.split("```")[0])["config"]
     values = {key.removeprefix("buildkit:"): json.dumps(value) for key, value in config.items()}
     assert list(parse(values).clients) == ["dev"]
@@ -40,7 +80,7 @@ def test_the_least_configuration_of_the_page_works() -> None:
 
 def rows() -> dict[Mode, dict[str, str]]:
     """The table of the modes, as the page has it."""
-    page = generate.modes().splitlines()
+    page = modes.page().splitlines()
     head, _, *lines = [
         [cell.strip(" `") for cell in line.strip("|").split("|")] for line in page if "|" in line
     ]
@@ -81,7 +121,7 @@ def test_what_the_page_says_of_a_mode_is_what_a_stack_may_have(mode: Mode) -> No
 
 def page_row(mode: Mode) -> str:
     """The line of a *mode*, as it stands on the page."""
-    lines = generate.modes().splitlines()
+    lines = modes.page().splitlines()
     return next(line for line in lines if line.startswith(f"| `{mode.value}`"))
 
 
