@@ -40,7 +40,9 @@ def _ways(mode: Mode) -> Iterator[dict[str, Any]]:
         yield {"mode": mode.value, "job": {"files": {"Dockerfile": "FROM scratch\n"}}}
     else:
         for enabled in (True, False):
-            yield {"mode": mode.value, "gateway": {"enabled": enabled}}
+            # A claim would have questions to a cluster.
+            volume = {"kind": "emptyDir"}
+            yield {"mode": mode.value, "gateway": {"enabled": enabled}, "volume": volume}
 
 
 def _outputs_of(keys: dict[str, Any]) -> Outputs:

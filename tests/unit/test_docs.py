@@ -2,8 +2,6 @@
 
 import json
 import re
-import textwrap
-from collections.abc import Iterator
 from enum import EnumType
 from pathlib import Path
 from typing import Any, is_typeddict
@@ -17,10 +15,10 @@ from pulumi_buildkit.volume import VolumeKind
 from docs import generate
 from docs.reference import configuration, modes
 from settings import MODES, Mode, parse
+from tests.pages import DOCS, PAGES, Block, blocks
 from tests.recording import REPO, record, record_program
 
-DOCS = REPO / "docs"
-PROSE = [REPO / "README.md", REPO / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+PROSE = [*PAGES, REPO / "CHANGELOG.md"]
 
 
 @pytest.mark.parametrize("page", generate.PAGES, ids=lambda page: page.name)
@@ -125,22 +123,16 @@ def page_row(mode: Mode) -> str:
     return next(line for line in lines if line.startswith(f"| `{mode.value}`"))
 
 
-def blocks(language: str) -> Iterator[Any]:
-    """Every fenced block of a *language* in the pages, each with the page and the line."""
-    fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-    for page in PROSE:
-        text = page.read_text()
-        for block in fence.finditer(text):
-            line = text[: block.start()].count("\n") + 1
-            yield pytest.param(textwrap.dedent(block[2]), id=f"{page.relative_to(REPO)}:{line}")
+def place(block: Block) -> str:
+    return block.place
 
 
-CONFIGURATIONS = [block for block in blocks("yaml") if "\n  buildkit:" in str(block.values[0])]
+CONFIGURATIONS = [block for block in blocks("yaml") if "\n  buildkit:" in block.text]
 
 
-@pytest.mark.parametrize("text", CONFIGURATIONS)
-def test_a_configuration_on_a_page_can_be_pasted_into_the_dev_stack(text: str) -> None:
-    config = yaml.safe_load(text)["config"]
+@pytest.mark.parametrize("block", CONFIGURATIONS, ids=place)
+def test_a_configuration_on_a_page_can_be_pasted_into_the_dev_stack(block: Block) -> None:
+    config = yaml.safe_load(block.text)["config"]
     made = record_program(**{key.removeprefix("buildkit:"): config[key] for key in config})
     assert made.outputs_of("Stack").values["workload"]
 
@@ -158,10 +150,10 @@ def test_what_the_readme_says_to_set_can_be_set(row: str) -> None:
     assert record_program(**{key.removeprefix("buildkit:"): value}).outputs_of("Stack").values
 
 
-@pytest.mark.parametrize("program", [*blocks("python")])
-def test_a_program_on_a_page_runs(program: str) -> None:
-    made = record(lambda: exec(compile(program, "page", "exec"), {}))
-    assert made.resources or "pod_for" in program
+@pytest.mark.parametrize("program", [*blocks("python")], ids=place)
+def test_a_program_on_a_page_runs(program: Block) -> None:
+    made = record(lambda: exec(compile(program.text, program.place, "exec"), {}))
+    assert made.resources or "pod_for" in program.text
 
 
 @pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(REPO)))

@@ -1,0 +1,69 @@
+"""What stands on the pages: their examples, and the commands that they show."""
+
+import re
+import subprocess
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.recording import REPO
+
+DOCS = REPO / "docs"
+PAGES = [REPO / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    place: str
+    """The page and the line."""
+    text: str
+
+
+class Command(NamedTuple):
+    """What a shell takes at once, in one line."""
+
+    place: str
+    text: str
+    is_said_not_to_be_run: bool
+    """By a comment, `# Not run …`, at its end, or before it in the same block."""
+
+
+def blocks(language: str, pages: list[Path] = PAGES) -> Iterator[Block]:
+    """Every fenced block of a *language*."""
+    fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+    for page in pages:
+        text = page.read_text()
+        for block in fence.finditer(text):
+            line = text[: block.start()].count("\n") + 1
+            yield Block(f"{page.relative_to(REPO)}:{line}", textwrap.dedent(block[2]))
+
+
+def commands() -> Iterator[Command]:
+    """Every command that the pages show."""
+    for block in blocks("(?:console|sh)"):
+        yield from _commands(block)
+
+
+def _commands(block: Block) -> Iterator[Command]:
+    begun: list[str] = []
+    not_run = False
+    for line in block.text.splitlines():
+        code, _, comment = f" {line}".partition(" # ")
+        about_this = comment.lower().startswith("not run")
+        not_run |= about_this and not code.strip()
+        begun += [code.strip()] if code.strip() else []
+        if begun and _is_complete("\n".join(begun)):
+            text = " ".join(part.removesuffix("\\").strip() for part in begun)
+            yield Command(block.place, text, not_run or about_this)
+            begun.clear()
+    assert not begun, f"{block.place}: no shell would take {begun}"
+
+
+def _is_complete(lines: str) -> bool:
+    if lines.endswith("\\"):
+        return False
+    return not subprocess.run(
+        ["bash", "-n"], input=lines, text=True, stderr=subprocess.DEVNULL
+    ).returncode

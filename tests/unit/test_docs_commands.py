@@ -1,0 +1,91 @@
+"""Every command that the pages show is run by a test, or its page says that it is not."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from tests.pages import Command, commands
+from tests.recording import REPO
+
+RUN = {
+    "make up": ("tests/lab/test_make.py", 'make("up"'),
+    "KUBECONFIG=* make up": ("tests/lab/test_make.py", 'make("up", KUBECONFIG='),
+    "make test": (".ci/run", "make test"),
+    "make client-certs CLIENT=dev *": ("tests/lab/test_make.py", '"client-certs", "CLIENT=dev"'),
+    "mkdir -p certs": ("lab/client.py", "mkdir("),
+    "pulumi up": ("tests/lab/conftest.py", "stack.up()"),
+    "pulumi cancel": ("tests/lab/test_engine.py", "stack.cancel()"),
+    "PULUMI_K8S_UPSERT_EXISTING_OBJECTS=true pulumi up": (
+        "tests/lab/test_engine.py",
+        'PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true"',
+    ),
+    "pulumi stack init *": ("lab/engine.py", "create_or_select_stack"),
+    "pulumi stack output * --json": ("tests/lab/test_engine.py", '"pulumi", "stack", "output"'),
+    "pulumi config set *": ("tests/lab/test_own_certificates.py", '"config", "set"'),
+    'eval "$(pulumi stack output * buildx_append_command)"': (
+        "tests/lab/test_farm.py",
+        'outputs["buildx_append_command"]',
+    ),
+    'eval "$(pulumi stack output* buildx_command)"': (
+        "tests/lab/test_builds.py",
+        'outputs["buildx_command"]',
+    ),
+    "docker buildx build --builder buildkit .": (
+        "tests/lab/test_builds.py",
+        '"docker-buildx", "build", "--builder=buildkit"',
+    ),
+    "docker buildx create *": ("tests/lab/both_clients.py", '"docker-buildx", "create"'),
+    "buildctl --addr tcp://*": ("tests/lab/conftest.py", "client.buildctl("),
+    'buildctl --addr "kube-pod://$pod?namespace=build" *': (
+        "tests/lab/test_modes.py",
+        'buildctl --addr "{address}" build',
+    ),
+    "pod=$(buildkit-pod *)": ("tests/lab/test_modes.py", "$(buildkit-pod "),
+    "kubectl * port-forward service/buildkit-gateway 1234 &": (
+        "lab/first_build.py",
+        '"service/buildkit-gateway", port',
+    ),
+    "kubectl * logs --selector app=buildkit-gateway --tail -1 | grep '^{'": (
+        "tests/lab/gateway_log.py",
+        '"--selector=app=buildkit-gateway", "--tail=-1"',
+    ),
+    "kubectl * logs --follow *": ("tests/lab/test_rollouts.py", '"logs", "--follow", pod'),
+    "kubectl * get pods --watch": ("tests/lab/watch.py", '"--watch"'),
+    "kubectl create namespace *": ("tests/lab/test_engine.py", '"create", "namespace"'),
+    "kubectl * create secret generic tokens *": (
+        "tests/lab/test_jobs.py",
+        '"create", "secret", "generic", "tokens", f"--from-literal=npm=',
+    ),
+    "kubectl * create secret docker-registry *": ("tests/lab/test_jobs.py", '"docker-registry"'),
+    "kubectl * create secret generic builds-tls *": (
+        "tests/lab/test_own_certificates.py",
+        '"create", "secret", "generic", name, f"--type=',
+    ),
+    'kubectl * patch scaledobject * --patch \'{"metadata":{"finalizers":null}}\'': (
+        "lab/keda.py",
+        '--patch={"metadata":{"finalizers":null}}',
+    ),
+}
+"""What runs a command, by the command: a file of the tests or of the lab, and the words there."""
+
+COMMANDS = [*commands()]
+OF_THE_README = ("pulumi install", "for file in ca cert key; do *")
+"""What it shows and no test runs: it needs Pulumi's own hosts, and jq."""
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.place)
+def test_a_command_is_run_by_a_test_or_said_not_to_be(command: Command) -> None:
+    known = [*RUN, *(OF_THE_README if command.place.startswith("README.md") else ())]
+    is_known = any(fnmatchcase(command.text, pattern) for pattern in known)
+    assert is_known or command.is_said_not_to_be_run, (
+        f"{command.place}: name the test that runs it in {Path(__file__).name}, or say on the page "
+        f"why none does, by a comment `# Not run …`: {command.text}"
+    )
+
+
+@pytest.mark.parametrize("pattern", RUN)
+def test_what_runs_a_command_is_there(pattern: str) -> None:
+    file, words = RUN[pattern]
+    assert words in (REPO / file).read_text()
+    assert any(fnmatchcase(command.text, pattern) for command in COMMANDS)
