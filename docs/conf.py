@@ -20,7 +20,7 @@ html_show_copyright = False
 
 SECTION = re.compile(r"^## (?P<caption>.+)\n(?P<text>(?:(?!## ).*\n)*)", re.MULTILINE)
 ENTRY = re.compile(r"^- \[(?P<title>.+?)\]\((?P<page>.+?)\.md\)", re.MULTILINE)
-UPWARD_LINK = re.compile(r"\]\((?P<path>\.\./[^)#]+)(?P<anchor>#[^)]*)?\)")
+UPWARD_LINK = re.compile(r"\[(?P<text>[^]]+)\]\((?P<path>\.\./[^)#]+)(?:#[^)]*)?\)")
 
 
 def add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
@@ -39,12 +39,15 @@ def toctree(caption: str, entries: list[tuple[str, str]]) -> str:
 
 
 def offer_files(app: Sphinx, page: str, source: list[str]) -> None:
-    """Have links to what is not below docs/ lead to a copy of the file, also of one in Markdown."""
+    """Have links to what is not below docs/ lead to a copy of the file; of a directory is none."""
     directory = Path(app.srcdir, page).parent
 
     def link(found: re.Match[str]) -> str:
-        is_page = (directory / found["path"]).resolve().is_relative_to(app.srcdir)
-        return found[0] if is_page else f"](path:{found['path']})"
+        target = (directory / found["path"]).resolve()
+        if target.is_relative_to(app.srcdir):
+            return found[0]
+        text = found["text"]
+        return text if target.is_dir() else f"[{text}](path:{found['path']})"
 
     source[0] = UPWARD_LINK.sub(link, source[0])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import Command, commands
+from tests.pages import Command, blocks, commands
 from tests.recording import REPO
 
 RUN = {
@@ -21,7 +21,7 @@ RUN = {
         'PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true"',
     ),
     "pulumi stack init *": ("lab/engine.py", "create_or_select_stack"),
-    "pulumi stack output * --json": ("tests/lab/test_engine.py", '"pulumi", "stack", "output"'),
+    "pulumi stack output *": ("tests/lab/test_make.py", "pulumi stack output --stack dev"),
     "pulumi config set *": ("tests/lab/test_own_certificates.py", '"config", "set"'),
     'eval "$(pulumi stack output * buildx_append_command)"': (
         "tests/lab/test_farm.py",
@@ -89,3 +89,9 @@ def test_what_runs_a_command_is_there(pattern: str) -> None:
     file, words = RUN[pattern]
     assert words in (REPO / file).read_text()
     assert any(fnmatchcase(command.text, pattern) for command in COMMANDS)
+
+
+def test_what_is_shown_as_sh_is_taken_from_its_page_and_run() -> None:
+    tests = "".join(file.read_text() for file in (REPO / "tests" / "lab").glob("*.py"))
+    pages = {Path(block.place.partition(":")[0]).name for block in blocks("sh")}
+    assert not [page for page in pages if f'"{page}"' not in tests]
