@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tests.recording import REPO
 
 DOCS = REPO / "docs"
+_NOT_RUN = "not run here"
 PAGES = [REPO / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
@@ -19,6 +20,8 @@ class Block(NamedTuple):
     place: str
     """The page and the line."""
     text: str
+    before: str
+    """The paragraph that leads to it."""
 
 
 class Command(NamedTuple):
@@ -27,7 +30,7 @@ class Command(NamedTuple):
     place: str
     text: str
     is_said_not_to_be_run: bool
-    """By a comment, `# Not run …`, at its end, or before it in the same block."""
+    """By `not run here` in the paragraph before, or in a comment at its end or in a line above."""
 
 
 def blocks(language: str, pages: list[Path] = PAGES) -> Iterator[Block]:
@@ -36,8 +39,10 @@ def blocks(language: str, pages: list[Path] = PAGES) -> Iterator[Block]:
     for page in pages:
         text = page.read_text()
         for block in fence.finditer(text):
-            line = text[: block.start()].count("\n") + 1
-            yield Block(f"{page.relative_to(REPO)}:{line}", textwrap.dedent(block[2]))
+            above = text[: block.start()].split("\n")
+            place = f"{page.relative_to(REPO)}:{len(above)}"
+            paragraph = "\n".join(above).rstrip().rpartition("\n\n")[2]
+            yield Block(place, textwrap.dedent(block[2]), paragraph)
 
 
 def commands() -> Iterator[Command]:
@@ -48,10 +53,10 @@ def commands() -> Iterator[Command]:
 
 def _commands(block: Block) -> Iterator[Command]:
     begun: list[str] = []
-    not_run = False
+    not_run = _NOT_RUN in block.before.lower()
     for line in block.text.splitlines():
         code, _, comment = f" {line}".partition(" # ")
-        about_this = comment.lower().startswith("not run")
+        about_this = _NOT_RUN in comment.lower()
         not_run |= about_this and not code.strip()
         begun += [code.strip()] if code.strip() else []
         if begun and _is_complete("\n".join(begun)):

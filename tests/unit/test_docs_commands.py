@@ -12,9 +12,10 @@ RUN = {
     "make up": ("tests/lab/test_make.py", 'make("up"'),
     "KUBECONFIG=* make up": ("tests/lab/test_make.py", 'make("up", KUBECONFIG='),
     "make test": (".ci/run", "make test"),
-    "make client-certs CLIENT=dev *": ("tests/lab/test_make.py", '"client-certs", "CLIENT=dev"'),
+    "make client-certs CLIENT=* DIR=*": ("tests/lab/test_make.py", '"client-certs", "CLIENT=dev"'),
     "mkdir -p certs": ("lab/client.py", "mkdir("),
     "pulumi up": ("tests/lab/conftest.py", "stack.up()"),
+    "pulumi preview*": ("tests/lab/conftest.py", ").preview()"),
     "pulumi cancel": ("tests/lab/test_engine.py", "stack.cancel()"),
     "PULUMI_K8S_UPSERT_EXISTING_OBJECTS=true pulumi up": (
         "tests/lab/test_engine.py",
@@ -71,7 +72,7 @@ RUN = {
 
 COMMANDS = [*commands()]
 OF_THE_README = ("pulumi install", "for file in ca cert key; do *")
-"""What it shows and no test runs: it needs Pulumi's own hosts, and jq."""
+"""What it shows, and no test runs."""
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.place)
@@ -80,7 +81,7 @@ def test_a_command_is_run_by_a_test_or_said_not_to_be(command: Command) -> None:
     is_known = any(fnmatchcase(command.text, pattern) for pattern in known)
     assert is_known or command.is_said_not_to_be_run, (
         f"{command.place}: name the test that runs it in {Path(__file__).name}, or say on the page "
-        f"why none does, by a comment `# Not run …`: {command.text}"
+        f"why none does, by a comment `# Not run here: …`: {command.text}"
     )
 
 
