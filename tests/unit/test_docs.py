@@ -1,8 +1,9 @@
 """The pages: the reference against the code that it is made from, examples by running them."""
 
+import inspect
 import json
 import re
-from enum import EnumType
+from enum import Enum
 from pathlib import Path
 from typing import Any, is_typeddict
 
@@ -47,7 +48,7 @@ def test_the_page_of_the_components_has_what_the_library_gives(name: str) -> Non
         text = page[name] if name in page else page[name.removesuffix("Args")]
         described = re.findall(r"^\| `(\w+)` \| .+ \| .*\w.* \|$", text, re.MULTILINE)
         assert {*described} >= {*public.__annotations__}
-    elif issubclass(type(public), EnumType):
+    elif inspect.isclass(public) and issubclass(public, Enum):
         assert re.findall(r'^- `(\S+)`, `"(\S+)"`: \w', page[name], re.MULTILINE) == [
             (str(value), value.value) for value in public
         ]
@@ -63,8 +64,8 @@ def test_the_page_of_the_outputs_has_what_a_stack_says(mode: str, way: str) -> N
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| \w+ \| \w", page, re.MULTILINE)
     listed = {
         name
-        for name, modes in rows
-        if {*modes.split(", ")} & {"every", f"`{mode}`", f"`{mode}` {way}"}
+        for name, having in rows
+        if {*having.split(", ")} & {"every", f"`{mode}`", f"`{mode}` {way}"}
     }
     assert listed == {*record_program(mode=mode).outputs_of("Stack").values}
 
