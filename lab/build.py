@@ -72,8 +72,11 @@ class Tool:
 
     def key(self, go: str) -> str:
         """What the program is made from, as a short hash."""
-        sums = [(MODULES / self.module / name).read_text() for name in ("go.mod", "go.sum")]
-        return digest(go, self.package, *self.flags(), f"cgo={self.cgo}", *sums)
+        module = MODULES / self.module
+        sources = [(module / name).read_text() for name in ("go.mod", "go.sum")]
+        if self.package.startswith("./"):
+            sources += [file.read_text() for file in sorted((module / self.package).glob("*.go"))]
+        return digest(go, self.package, *self.flags(), f"cgo={self.cgo}", *sources)
 
     def path(self, go: str) -> Path:
         """Where the built program is kept."""
@@ -129,6 +132,18 @@ KEDA = (
     Tool("keda-adapter", "keda", "github.com/kedacore/keda/v2/cmd/adapter", 121, _KEDA),
 )
 """What only a lab with KEDA needs."""
+
+LANGUAGES = (
+    Tool(
+        "pulumi-language-yaml",
+        "pulumi-yaml",
+        "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
+        150,
+        "-X github.com/pulumi/pulumi-yaml/pkg/version.Version=v1.38.1",
+    ),
+    Tool("pulumi-gen-nodejs", "pulumi", "./gen-nodejs", 10),
+)
+"""What only programs in other languages than Python need."""
 
 
 def tools(also: tuple[Tool, ...] = ()) -> Path:

@@ -46,11 +46,19 @@ def elsewhere(outputs: Mapping[str, Any], tools: Path, kubeconfig: Path) -> None
     Raises:
         LabError: the build failed, or no way leads to the gateway.
     """
-    with (
-        progress.step("first build through the gateway"),
-        _way_in(outputs, tools, kubeconfig),
-        tempfile.TemporaryDirectory() as directory,
-    ):
+    with progress.step("first build through the gateway"), _way_in(outputs, tools, kubeconfig):
+        from_scratch(outputs, tools)
+
+
+def from_scratch(outputs: Mapping[str, Any], tools: Path, name: str = "") -> None:
+    """Build an image from nothing that would have to be fetched, as the first client; fetch it.
+
+    With a *name* the client asks for that server, as if it had dialled it.
+
+    Raises:
+        LabError: the build failed.
+    """
+    with tempfile.TemporaryDirectory() as directory:
         shutil.copy(tools / "buildctl", directory)
         _build(
             outputs,
@@ -58,16 +66,17 @@ def elsewhere(outputs: Mapping[str, Any], tools: Path, kubeconfig: Path) -> None
             *(f"--local=context={directory}", f"--local=dockerfile={CONTEXT}"),
             *("--opt", "filename=scratch.Dockerfile"),
             *("--output", f"type=local,dest={directory}/image"),
+            name=name,
         )
         if not Path(directory, "image", "buildctl").exists():
             raise LabError("the build ended well, but its result did not come back")
 
 
-def _build(outputs: Mapping[str, Any], tools: Path, *arguments: str) -> None:
+def _build(outputs: Mapping[str, Any], tools: Path, *arguments: str, name: str = "") -> None:
     with tempfile.TemporaryDirectory() as directory:
         certificates = Path(directory)
         client.write_certificates(outputs, next(iter(outputs["clients"])), certificates)
-        buildctl = client.buildctl(outputs["endpoint"], certificates)
+        buildctl = client.buildctl(outputs["endpoint"], certificates, name)
         result = subprocess.run(
             [*buildctl, "build", "--progress=plain", "--frontend=dockerfile.v0", *arguments],
             executable=tools / "buildctl",

@@ -144,8 +144,9 @@ class Workload:
                     requests={"storage": self.size or CLAIM_SIZE}
                 ),
             ),
+            # Protected with the component, too.
             opts=pulumi.ResourceOptions(
-                parent=self.parent, protect=bool(self.volume.get("protect", True))
+                parent=self.parent, protect=bool(self.volume.get("protect", True)) or None
             ),
         )
 

@@ -6,6 +6,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _envoy
+from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit._workload import service_host
 from pulumi_buildkit.metadata import labels, metadata, selector
 
@@ -60,7 +61,7 @@ class Autoscaler(pulumi.ComponentResource):
         self, name: str, args: AutoscalerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """Make the ScaledObject, and the Service by which it finds the gateway's pods."""
-        super().__init__("buildkit:index:Autoscaler", name, {}, opts)
+        super().__init__("buildkit:index:Autoscaler", name, {}, reaching_children(opts))
         of_all = labels(name, "autoscaler")
         service = k8s.core.v1.Service(
             name,

@@ -9,6 +9,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 import pulumi_tls as tls
 
+from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit.metadata import labels, metadata
 from pulumi_buildkit.secret_layout import FILES, LAYOUTS, Layout, SecretLayout, ServerKeys
 
@@ -132,7 +133,7 @@ class Certificates(pulumi.ComponentResource):
         self, name: str, args: CertificatesArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """Make the certificates and their Secrets."""
-        super().__init__("buildkit:index:Certificates", name, {}, opts)
+        super().__init__("buildkit:index:Certificates", name, {}, reaching_children(opts))
         self._name = name
         self._namespace = args["namespace"]
         self._validity = int(args.get("validity_hours", 8760))

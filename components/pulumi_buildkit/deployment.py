@@ -6,6 +6,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _pod
+from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit._rollout import RECREATE, SURGE
 from pulumi_buildkit._workload import Workload, service_host
 from pulumi_buildkit.daemon import DaemonArgs
@@ -54,7 +55,7 @@ class BuildkitDeployment(pulumi.ComponentResource):
         self, name: str, args: BuildkitDeploymentArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """Make the ConfigMap, the Deployment, its claim and the Service."""
-        super().__init__("buildkit:index:BuildkitDeployment", name, {}, opts)
+        super().__init__("buildkit:index:BuildkitDeployment", name, {}, reaching_children(opts))
         replicas = int(args.get("replicas", 1))
         workload = Workload.of(self, name, args, VolumeKind.EMPTY_DIR)
         if workload.has_claims and replicas > 1:

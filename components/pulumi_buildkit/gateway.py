@@ -11,6 +11,7 @@ import pulumi_kubernetes as k8s
 from pulumi_buildkit import _drain, _envoy, _pod, _volumes, _xds
 from pulumi_buildkit._envoy import Protocol
 from pulumi_buildkit._farm import Farm, Routing
+from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited, rolling_config
 from pulumi_buildkit._workload import service_host
 from pulumi_buildkit.certificates import client_uri
@@ -154,7 +155,7 @@ class Gateway(pulumi.ComponentResource):
         self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """Make the configuration, the Deployment, its disruption budget and the Service."""
-        super().__init__("buildkit:index:Gateway", name, {}, opts)
+        super().__init__("buildkit:index:Gateway", name, {}, reaching_children(opts))
         if not args["clients"]:
             # Envoy takes an empty list of names for "any name".
             raise ValueError(f"{name}: clients: there are none; name at least one client")

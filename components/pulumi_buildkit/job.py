@@ -6,6 +6,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _buildctl, _pod
+from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit._rollout import awaited, rolling_config
 from pulumi_buildkit._workload import Workload
 from pulumi_buildkit.build import BuildArgs
@@ -56,7 +57,7 @@ class BuildkitJob(pulumi.ComponentResource):
         Raises:
             ValueError: there is not exactly one context, or a file's path leads out of it.
         """
-        super().__init__("buildkit:index:BuildkitJob", name, {}, opts)
+        super().__init__("buildkit:index:BuildkitJob", name, {}, reaching_children(opts))
         if problems := _buildctl.problems(args["build"]):
             raise ValueError("\n".join(f"{name}: build: {problem}" for problem in problems))
         self._args = args

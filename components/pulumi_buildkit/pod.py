@@ -7,6 +7,7 @@ import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _pod
 from pulumi_buildkit._drain import UNDISTURBED
+from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit._workload import Workload, service_host
 from pulumi_buildkit.daemon import DaemonArgs
 from pulumi_buildkit.secret_layout import SecretLayout
@@ -52,7 +53,7 @@ class BuildkitPod(pulumi.ComponentResource):
         self, name: str, args: BuildkitPodArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """Make the ConfigMap, the Pod, its claim and the Service."""
-        super().__init__("buildkit:index:BuildkitPod", name, {}, opts)
+        super().__init__("buildkit:index:BuildkitPod", name, {}, reaching_children(opts))
         workload = Workload.of(self, name, args, VolumeKind.EMPTY_DIR)
         buildkitd = workload.buildkitd()
         template = workload.pod_template(buildkitd, "-pod", workload.metadata(name, UNDISTURBED))

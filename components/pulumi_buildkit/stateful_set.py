@@ -6,6 +6,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _pod
+from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit._workload import Workload, service_host
 from pulumi_buildkit.daemon import DaemonArgs
 from pulumi_buildkit.metadata import selector
@@ -57,7 +58,7 @@ class BuildkitStatefulSet(pulumi.ComponentResource):
         self, name: str, args: BuildkitStatefulSetArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """Make the ConfigMap, the claims, the StatefulSet and its Services."""
-        super().__init__("buildkit:index:BuildkitStatefulSet", name, {}, opts)
+        super().__init__("buildkit:index:BuildkitStatefulSet", name, {}, reaching_children(opts))
         replicas = int(args.get("replicas", 1))
         workload = Workload.of(self, name, args, VolumeKind.CLAIM)
         buildkitd = workload.buildkitd()

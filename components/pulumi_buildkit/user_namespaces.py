@@ -5,6 +5,7 @@ from typing import NotRequired, TypedDict
 import pulumi
 import pulumi_kubernetes as k8s
 
+from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit._rollout import TIMEOUT, awaited
 from pulumi_buildkit.metadata import labels, metadata, selector
 
@@ -37,7 +38,7 @@ class UserNamespaces(pulumi.ComponentResource):
         self, name: str, args: UserNamespacesArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """Make the DaemonSet."""
-        super().__init__("buildkit:index:UserNamespaces", name, {}, opts)
+        super().__init__("buildkit:index:UserNamespaces", name, {}, reaching_children(opts))
         of_all = labels(name, "user-namespaces")
         k8s.apps.v1.DaemonSet(
             name,

@@ -16,7 +16,18 @@ def install(bin_dir: Path, python: str) -> None:
     """Put a `pulumi-resource-NAME` for each package into a directory for the engine's PATH."""
     bin_dir.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
-        wrapper = bin_dir / f"pulumi-resource-{package}"
-        command = f'exec {shlex.quote(python)} -m lab.providers.{package} "$@"'
-        script = f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(REPO))} {command}\n"
-        files.write(wrapper, script, mode=0o755)
+        command = f"PYTHONPATH={shlex.quote(str(REPO))} exec {shlex.quote(python)} -m lab.providers"
+        _executable(bin_dir, package, f"{command}.{package}")
+
+
+def install_component(directory: Path, package: str, python: str) -> None:
+    """Make the component provider in a *directory* start as the language host would start it.
+
+    The engine asks no language host where a project's package has an executable of its own.
+    """
+    _executable(directory, package, f"exec {shlex.quote(python)} {shlex.quote(str(directory))}")
+
+
+def _executable(directory: Path, package: str, command: str) -> None:
+    script = f'#!/bin/sh\n{command} "$@"\n'
+    files.write(directory / f"pulumi-resource-{package}", script, mode=0o755)

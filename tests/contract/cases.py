@@ -1,6 +1,6 @@
 """Every component in every variant, as a library's user makes it."""
 
-from collections.abc import Callable
+import typing
 from typing import Any
 
 import pulumi
@@ -22,7 +22,6 @@ from pulumi_buildkit import (
     VolumeKind,
 )
 
-Make = Callable[[pulumi.ResourceOptions | None], pulumi.ComponentResource]
 NAME = "team"
 NAMESPACE = "build"
 SERVER = {"certificates": "team-tls", "certificates_layout": SecretLayout.TLS}
@@ -30,9 +29,17 @@ CLAIM = {"kind": VolumeKind.CLAIM}
 EMPTY_DIR = {"kind": VolumeKind.EMPTY_DIR}
 
 
+class Make(typing.Protocol):
+    """Makes a component, in the place of a library's user."""
+
+    def __call__(
+        self, opts: pulumi.ResourceOptions | None = None, name: str = NAME
+    ) -> pulumi.ComponentResource: ...
+
+
 def certificates(clients: list[str], *layouts: SecretLayout) -> Make:
-    return lambda opts: Certificates(
-        NAME,
+    return lambda opts=None, name=NAME: Certificates(
+        name,
         {
             "namespace": NAMESPACE,
             "sans": ["build.example.com", "10.0.0.1"],
@@ -50,22 +57,22 @@ def daemon(security: Security) -> DaemonArgs:
 
 def pod(security: Security, **args: Any) -> Make:
     merged: Any = {"namespace": NAMESPACE, "daemon": daemon(security), **args}
-    return lambda opts: BuildkitPod(NAME, merged, opts)
+    return lambda opts=None, name=NAME: BuildkitPod(name, merged, opts)
 
 
 def deployment(security: Security, **args: Any) -> Make:
     merged: Any = {"namespace": NAMESPACE, "daemon": daemon(security), **SERVER, **args}
-    return lambda opts: BuildkitDeployment(NAME, merged, opts)
+    return lambda opts=None, name=NAME: BuildkitDeployment(name, merged, opts)
 
 
 def stateful_set(security: Security, **args: Any) -> Make:
     merged: Any = {"namespace": NAMESPACE, "daemon": daemon(security), "replicas": 2, **args}
-    return lambda opts: BuildkitStatefulSet(NAME, merged, opts)
+    return lambda opts=None, name=NAME: BuildkitStatefulSet(name, merged, opts)
 
 
 def job(security: Security) -> Make:
-    return lambda opts: BuildkitJob(
-        NAME,
+    return lambda opts=None, name=NAME: BuildkitJob(
+        name,
         {
             "namespace": NAMESPACE,
             "daemon": {"security": security},
@@ -80,21 +87,25 @@ def job(security: Security) -> Make:
     )
 
 
-def autoscaler(opts: pulumi.ResourceOptions | None) -> pulumi.ComponentResource:
+def autoscaler(
+    opts: pulumi.ResourceOptions | None = None, name: str = NAME
+) -> pulumi.ComponentResource:
     return Autoscaler(
-        NAME,
+        name,
         {"namespace": NAMESPACE, "workload": "statefulset/team", "gateway": "team-gateway"},
         opts,
     )
 
 
-def user_namespaces(opts: pulumi.ResourceOptions | None) -> pulumi.ComponentResource:
-    return UserNamespaces(NAME, {"namespace": NAMESPACE}, opts)
+def user_namespaces(
+    opts: pulumi.ResourceOptions | None = None, name: str = NAME
+) -> pulumi.ComponentResource:
+    return UserNamespaces(name, {"namespace": NAMESPACE}, opts)
 
 
 def gateway(protocol: Protocol, service: ServiceType) -> Make:
-    return lambda opts: Gateway(
-        NAME,
+    return lambda opts=None, name=NAME: Gateway(
+        name,
         {
             "namespace": NAMESPACE,
             "upstream_host": "buildkitd.build.svc",

@@ -5,7 +5,6 @@ from typing import Any
 
 import pulumi
 import pulumi_buildkit
-import pulumi_kubernetes as k8s
 import pytest
 
 from tests.contract.cases import CASES, NAME, NAMESPACE
@@ -139,30 +138,6 @@ def commands(value: Any) -> Iterator[list[str]]:
 def test_a_program_that_an_image_lacks_is_found_in_a_script() -> None:
     script = "trap : TERM; while buildctl du | grep -q x; do n=$(curl x); sleep 1; done"
     assert missing("docker.io/moby/buildkit:v0.33.1", ["sh", "-c", script]) == {"curl"}
-
-
-@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
-def test_the_options_of_the_caller_hold(make: Any) -> None:
-    """Parent, aliases and protection for the component; the provider for its children."""
-
-    def program() -> None:
-        parent = pulumi.ComponentResource("test:index:Parent", "parent")
-        provider = k8s.Provider("elsewhere")
-        alias = pulumi.Alias(name="former")
-        make(
-            pulumi.ResourceOptions(
-                parent=parent, providers=[provider], protect=True, aliases=[alias]
-            )
-        )
-
-    recording = record(program)
-    component = next(r for r in recording.resources if r.type.startswith("buildkit:"))
-    provider = recording.one("kubernetes").urn
-    children = [r for r in recording.resources if r.type.startswith("kubernetes:")]
-    assert component.parent == recording.one("Parent").urn
-    assert component.request.protect
-    assert [alias.spec.name for alias in component.request.aliases] == ["former"]
-    assert {child.request.provider.rpartition("::")[0] for child in children} == {provider}
 
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
