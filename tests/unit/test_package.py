@@ -26,7 +26,7 @@ def wheel_of(requirement: str, directory: Path) -> Path:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the Git subdirectory, as another project's requirements.txt names it."""
     directory = tmp_path_factory.mktemp("wheel")
-    return wheel_of(f"pulumi_buildkit @ git+file://{REPO}#subdirectory=components", directory)
+    return wheel_of(f"git+file://{REPO}#subdirectory=components", directory)
 
 
 def test_a_wheel_has_the_library_and_the_command_and_nothing_else(wheel: Path) -> None:
