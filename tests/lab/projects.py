@@ -92,7 +92,9 @@ class Project:
     def _generate_sdks(self) -> None:
         """What `pulumi install` does for the packages of a project."""
         for name, source in self.settings["packages"].items():
-            schema = self._run("pulumi", "package", "get-schema", source)
+            schema = self._run(
+                "pulumi", "package", "get-schema", f"{source}/pulumi-resource-{name}"
+            )
             self._run("pulumi-gen-nodejs", f"sdks/{name}", input=schema)
 
     def _stack(self, program: Callable[[], None] | None = None) -> automation.Stack:

@@ -18,6 +18,7 @@ from pulumi import automation
 from lab import lifecycle
 from lab.engine import StackError
 from lab.paths import REPO
+from tests.contract.cases import CASES, NAMESPACE
 from tests.lab.conftest import Installation
 
 # A stack beside the dev stack: reachable in the cluster only, so that no port is asked for twice.
@@ -177,6 +178,57 @@ def test_a_second_provider_reaches_its_own_cluster(lab: lifecycle.Lab, tmp_path:
         assert "configmap/settings-" in objects(lab, "second")
         stack.destroy(remove=True)
         assert "configmap/settings-" not in objects(lab, "second")
+
+
+def test_transforms_are_asked_about_all_that_a_component_makes(
+    lab: lifecycle.Lab, tmp_path: Path
+) -> None:
+    asked: set[tuple[str, str]] = set()
+
+    def note(args: pulumi.ResourceTransformArgs) -> None:
+        asked.add((args.type_, args.name))
+
+    def program() -> None:
+        options = pulumi.ResourceOptions(transforms=[note])
+        for kind in ("Certificates", "BuildkitStatefulSet", "Gateway-http2-ClusterIP"):
+            CASES[next(case for case in CASES if case.startswith(kind))](options, kind.lower())
+
+    with namespace_of(lab, NAMESPACE):
+        stack = program_stack(lab, "transforms", program, tmp_path)
+        planned: set[tuple[str, str]] = set()
+        stack.preview(on_event=lambda event: planned.update(resources(event)))
+        stack.workspace.remove_stack("transforms")
+    assert planned == asked
+    assert (
+        "kubernetes:core/v1:PersistentVolumeClaim",
+        "rootless-cache-buildkitstatefulset-0",
+    ) in asked
+
+
+def resources(event: automation.EngineEvent) -> Iterator[tuple[str, str]]:
+    """The type and the name of what an event is about, except for the stack and providers."""
+    if step := event.resource_pre_event:
+        kind, name = step.metadata.urn.split("::")[2:]
+        if not kind.startswith("pulumi:"):
+            yield kind.rpartition("$")[2], name
+
+
+def test_a_component_that_moves_below_another_parent_keeps_what_it_made(
+    lab: lifecycle.Lab, tmp_path: Path
+) -> None:
+    def program(moved: bool) -> None:
+        options = pulumi.ResourceOptions(
+            parent=pulumi.ComponentResource("test:index:Team", "team"),
+            aliases=[pulumi.Alias(parent=pulumi.ROOT_STACK_RESOURCE)],
+        )
+        make = CASES["Certificates-daemon"]
+        make(options if moved else None)
+
+    with namespace_of(lab, NAMESPACE):
+        program_stack(lab, "moved", lambda: program(False), tmp_path).up()
+        after = program_stack(lab, "moved", lambda: program(True), tmp_path)
+        assert {*after.preview().change_summary} == {automation.OpType.SAME}
+        after.destroy(remove=True)
 
 
 def test_what_the_api_refuses_fails_the_preview(lab: lifecycle.Lab, tmp_path: Path) -> None:

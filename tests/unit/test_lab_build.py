@@ -52,6 +52,23 @@ def built(log: Path) -> list[str]:
     return [Path(line).name for line in log.read_text().splitlines()]
 
 
+def test_a_program_of_this_repository_has_another_key_with_another_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "MODULES", tmp_path)
+    source = tmp_path / "module" / "own" / "main.go"
+    source.parent.mkdir(parents=True)
+    for name in ("go.mod", "go.sum"):
+        (tmp_path / "module" / name).touch()
+    own = build.Tool("own", "module", "./own", 1)
+
+    def key(text: str) -> str:
+        source.write_text(text)
+        return own.key("go1.26.8")
+
+    assert key("package main") == key("package main") != key("package other")
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"ldflags": "-X main.version=2"}, {"tags": ""}, {"cgo": False}, {"package": "example.com/x"}],
