@@ -31,7 +31,7 @@ const internal = new buildkit.Certificates("internal", {
 const buildkitd = new buildkit.BuildkitStatefulSet("buildkitd", {
     namespace,
     certificates: internal.serverSecrets.apply((secrets) => secrets["daemon"]),
-    volume: { size: "1Gi", protect: false },
+    volume: { size: "10Gi", storageClass: config.get("storageClass"), protect: false },
 });
 
 const gateway = new buildkit.Gateway("gateway", {

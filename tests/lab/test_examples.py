@@ -1,7 +1,11 @@
-"""The projects of examples/ as they are: brought up, built through by their clients, destroyed."""
+"""The projects of examples/ as they are: brought up, built through by their clients, destroyed.
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+All at once, since each waits more than it works.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from pulumi.automation import ConfigValue
@@ -12,50 +16,67 @@ from lab.paths import REPO
 from tests.lab.projects import Project
 
 HOST = "builds.example.com"
+EXAMPLES = ("python", "typescript", "yaml")
 
-Example = Callable[[str], Project]
-
-
-@pytest.fixture
-def example(lab: lifecycle.Lab, tmp_path: Path) -> Iterator[Example]:
-    """A project of examples/, in a copy; what it made goes with the test."""
-    made: list[Project] = []
-
-    def copied(name: str) -> Project:
-        made.append(Project.copied(lab, REPO / "examples" / name, tmp_path))
-        return made[-1]
-
-    yield copied
-    for project in made:
-        project.destroy()
+Outputs = dict[str, Any]
 
 
-@pytest.fixture
-def namespace(lab: lifecycle.Lab) -> Iterator[str]:
-    """A namespace that is there before the example."""
-    name = f"{lab.name}-example"
-    lab.node.kubectl("create", "namespace", name)
-    yield name
-    lab.node.kubectl("delete", "namespace", name)
+def port(lab: lifecycle.Lab, name: str) -> int:
+    """Where an example's clients dial the node."""
+    return lab.node_port + 1 + EXAMPLES.index(name)
+
+
+@pytest.fixture(scope="module")
+def examples(
+    lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Outputs]]]:
+    """The outputs of each example, when it is up."""
+    projects = {
+        name: Project.copied(lab, REPO / "examples" / name, tmp_path_factory.mktemp(name))
+        for name in EXAMPLES
+    }
+
+    def up(name: str) -> Outputs:
+        return projects[name].up(**config(lab, name), nodePort=f"{port(lab, name)}")
+
+    def down(name: str) -> None:
+        projects[name].destroy()
+        lab.node.kubectl("delete", "namespace", "--ignore-not-found", namespace(lab, name))
+
+    with ThreadPoolExecutor() as each:
+        yield {name: each.submit(up, name) for name in EXAMPLES}
+        assert [*each.map(down, EXAMPLES)]
+
+
+def namespace(lab: lifecycle.Lab, name: str) -> str:
+    """Where an example is that has no namespace of its own."""
+    return f"{lab.name}-{name}"
+
+
+def config(lab: lifecycle.Lab, name: str) -> dict[str, str | ConfigValue]:
+    """What an example is told of the cluster."""
+    if name == "python":
+        kubeconfig = ConfigValue(lab.node.kubeconfig.read_text(), secret=True)
+        return {"host": HOST, "kubeconfig": kubeconfig}
+    lab.node.kubectl("create", "namespace", namespace(lab, name))
+    within = {"host": ADDRESS, "namespace": namespace(lab, name)}
+    return {**within, "storageClass": "lab"} if name == "typescript" else within
 
 
 def test_an_existing_project_in_python_imports_gateway_and_deployment(
-    lab: lifecycle.Lab, example: Example
+    lab: lifecycle.Lab, examples: dict[str, Future[Outputs]]
 ) -> None:
-    port = lab.node_port + 1
-    kubeconfig = ConfigValue(lab.node.kubeconfig.read_text(), secret=True)
-    outputs = example("python").up(kubeconfig=kubeconfig, host=HOST, nodePort=f"{port}")
-    assert outputs["endpoint"] == f"{HOST}:{port}"
+    outputs = examples["python"].result()
+    assert outputs["endpoint"] == f"{HOST}:{port(lab, 'python')}"
     # No DNS knows it here.
-    reached = {**outputs, "endpoint": f"{ADDRESS}:{port}"}
+    reached = {**outputs, "endpoint": f"{ADDRESS}:{port(lab, 'python')}"}
     first_build.from_scratch(reached, lab.node.at.tools, HOST)
 
 
 @pytest.mark.parametrize("name", ["typescript", "yaml"])
-def test_another_language_uses_the_components(
-    name: str, lab: lifecycle.Lab, namespace: str, example: Example
+def test_another_language_has_the_components(
+    name: str, lab: lifecycle.Lab, examples: dict[str, Future[Outputs]]
 ) -> None:
-    port = lab.node_port + 1
-    outputs = example(name).up(namespace=namespace, host=ADDRESS, nodePort=f"{port}")
-    assert outputs["endpoint"] == f"{ADDRESS}:{port}"
+    outputs = examples[name].result()
+    assert outputs["endpoint"] == f"{ADDRESS}:{port(lab, name)}"
     first_build.from_scratch(outputs, lab.node.at.tools)
