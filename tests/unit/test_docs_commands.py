@@ -13,7 +13,9 @@ RUN = {
     "KUBECONFIG=* make up": ("tests/lab/test_make.py", 'make("up", KUBECONFIG='),
     "make test": (".ci/run", "make test"),
     "make client-certs CLIENT=* DIR=*": ("tests/lab/test_make.py", '"client-certs", "CLIENT=dev"'),
-    "mkdir -p certs": ("lab/client.py", "mkdir("),
+    "cp examples/stacks/*": ("tests/lab/test_stack_files.py", "shutil.copy(STACKS["),
+    "mkdir -p certs": ("tests/lab/test_pages.py", '"for file in ca cert key"'),
+    "for file in ca cert key; do *": ("tests/lab/test_pages.py", '"for file in ca cert key"'),
     "pulumi up": ("tests/lab/conftest.py", "stack.up()"),
     "pulumi preview*": ("tests/lab/conftest.py", ").preview()"),
     "pulumi cancel": ("tests/lab/test_engine.py", "stack.cancel()"),
@@ -47,6 +49,10 @@ RUN = {
         "lab/first_build.py",
         '"service/buildkit-gateway", port',
     ),
+    "kubectl * logs --selector app=buildkit-gateway --tail -1 | grep '^{' | jq *": (
+        "tests/lab/test_pages.py",
+        '"group_by"',
+    ),
     "kubectl * logs --selector app=buildkit-gateway --tail -1 | grep '^{'": (
         "tests/lab/gateway_log.py",
         '"--selector=app=buildkit-gateway", "--tail=-1"',
@@ -71,14 +77,11 @@ RUN = {
 """What runs a command, by the command: a file of the tests or of the lab, and the words there."""
 
 COMMANDS = [*commands()]
-OF_THE_README = ("pulumi install", "for file in ca cert key; do *")
-"""What it shows, and no test runs."""
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.place)
 def test_a_command_is_run_by_a_test_or_said_not_to_be(command: Command) -> None:
-    known = [*RUN, *(OF_THE_README if command.place.startswith("README.md") else ())]
-    is_known = any(fnmatchcase(command.text, pattern) for pattern in known)
+    is_known = any(fnmatchcase(command.text, pattern) for pattern in RUN)
     assert is_known or command.is_said_not_to_be_run, (
         f"{command.place}: name the test that runs it in {Path(__file__).name}, or say on the page "
         f"why none does, by a comment `# Not run here: …`: {command.text}"
