@@ -138,10 +138,10 @@ LANGUAGES = (
         "pulumi-language-yaml",
         "pulumi-yaml",
         "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
-        150,
+        80,
         "-X github.com/pulumi/pulumi-yaml/pkg/version.Version=v1.38.1",
     ),
-    Tool("pulumi-gen-nodejs", "pulumi", "./gen-nodejs", 10),
+    Tool("pulumi-gen-nodejs", "pulumi", "./gen-nodejs", 5),
 )
 """What only programs in other languages than Python need."""
 

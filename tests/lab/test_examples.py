@@ -3,7 +3,7 @@
 All at once, since each waits more than it works.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -53,7 +53,7 @@ def namespace(lab: lifecycle.Lab, name: str) -> str:
     return f"{lab.name}-{name}"
 
 
-def config(lab: lifecycle.Lab, name: str) -> dict[str, str | ConfigValue]:
+def config(lab: lifecycle.Lab, name: str) -> Mapping[str, str | ConfigValue]:
     """What an example is told of the cluster."""
     if name == "python":
         kubeconfig = ConfigValue(lab.node.kubeconfig.read_text(), secret=True)
