@@ -25,6 +25,10 @@ env: python ## print shell exports: eval "$$(make -s env)"
 client-certs: python ## write ca.pem, cert.pem, key.pem: make client-certs CLIENT=dev DIR=certs
 	@$(LAB) client-certs $(CLIENT) $(DIR)
 
+.PHONY: render
+render: python ## write manifests for kubectl and GitOps: make render STACK=dev DIR=manifests; SECRETS=1: with Secrets
+	@$(PYTHON) -m render --stack "$(STACK)" --directory "$(if $(filter file,$(origin DIR)),,$(DIR))" $(if $(SECRETS),--secrets)
+
 .PHONY: test
 test: machine test-fast ## prove the project: lint, types, and every test, on the real cluster
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --durations 15 -m "not alone" tests/lab

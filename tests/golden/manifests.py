@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pulumi_buildkit import Security
 
+from render.manifests import Object
 from settings import Mode
 from tests.recording import AUTO_NAME, Recording, Resource, record_program
 
@@ -16,23 +16,6 @@ DIRECTORY = Path(__file__).parent
 SECRET = "SECRET"
 # What upstream's Job builds, too.
 DOCKERFILE = "FROM alpine\nRUN apk add gcc\n"
-
-Object = dict[str, Any]
-
-
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks, and no references to what was said above."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)
 
 
 class Case(NamedTuple):
@@ -80,11 +63,6 @@ def rendered(case: Case) -> list[Object]:
         **_VARIATIONS[case.variation],
     }
     return sorted(applied(record_program(**keys)), key=lambda o: (o["kind"], o["metadata"]["name"]))
-
-
-def dumped(objects: list[Object]) -> str:
-    """The objects as one YAML text."""
-    return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=True, width=100)
 
 
 def applied(recording: Recording) -> Iterator[Object]:

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from pulumi_buildkit import Security
 
+from render.manifests import dumped
 from settings import Mode
-from tests.golden.manifests import CASES, DIRECTORY, SECRET, Case, dumped, rendered
+from tests.golden.manifests import CASES, DIRECTORY, SECRET, Case, rendered
 from tests.golden.schema import validate
 from tests.golden.upstream import TABLE, Difference, differences, explained, manifests
 
@@ -22,7 +23,7 @@ def test_every_mode_is_a_case_in_every_security_variant() -> None:
 @EACH
 def test_what_is_applied_is_what_is_checked_in(case: Case, request: pytest.FixtureRequest) -> None:
     file = DIRECTORY / f"{case}.yaml"
-    text = dumped(rendered(case))
+    text = dumped(*rendered(case))
     if request.config.getoption("--update-golden"):
         file.write_text(text)
     assert file.read_text().splitlines() == text.splitlines()
