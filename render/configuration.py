@@ -29,14 +29,7 @@ def read(project: Path, stack: str) -> Configuration:
     Raises:
         RenderError: there is no such stack, or something of it can't be read.
     """
-    file = project / f"Pulumi.{stack}.yaml"
-    if not stack or not file.is_file():
-        stacks = sorted(each.name.split(".")[1] for each in project.glob("Pulumi.*.yaml"))
-        raise RenderError(
-            f"STACK={stack} has no file {file.name}; take one of {', '.join(stacks) or 'none'}"
-            if stack
-            else f"STACK is missing; take one of {', '.join(stacks) or 'none'}"
-        )
+    file = _file(project, stack)
     try:
         document = yaml.safe_load(file.read_text()) or {}
         config: dict[str, Any] = {_key(key): v for key, v in (document.get("config") or {}).items()}
@@ -49,6 +42,14 @@ def read(project: Path, stack: str) -> Configuration:
     return Configuration(
         {key: values.get(key, _text(value)) for key, value in ours.items()}, secrets
     )
+
+
+def _file(project: Path, stack: str) -> Path:
+    files = {file.stem.removeprefix("Pulumi."): file for file in project.glob("Pulumi.*.yaml")}
+    if stack not in files:
+        wrong = f"STACK={stack} has no file Pulumi.{stack}.yaml" if stack else "STACK is missing"
+        raise RenderError(f"{wrong}; take one of {', '.join(sorted(files)) or 'none'}")
+    return files[stack]
 
 
 def _key(key: str) -> str:

@@ -51,10 +51,9 @@ CASES = [
 ]
 
 
-@cache
-def rendered(case: Case) -> list[Object]:
-    """The objects of the dev stack in this *case*, by kind and name."""
-    keys = {
+def keys(case: Case) -> dict[str, Any]:
+    """What the configuration of this *case* has that the dev stack's has not."""
+    return {
         "mode": case.mode.value,
         "security": case.security.value,
         "namespace": "build",
@@ -62,7 +61,13 @@ def rendered(case: Case) -> list[Object]:
         **({"job": {"files": {"Dockerfile": DOCKERFILE}}} if case.mode is Mode.JOB else {}),
         **_VARIATIONS[case.variation],
     }
-    return sorted(applied(record_program(**keys)), key=lambda o: (o["kind"], o["metadata"]["name"]))
+
+
+@cache
+def rendered(case: Case) -> list[Object]:
+    """The objects of the dev stack in this *case*, by kind and name."""
+    recording = record_program(**keys(case))
+    return sorted(applied(recording), key=lambda o: (o["kind"], o["metadata"]["name"]))
 
 
 def applied(recording: Recording) -> Iterator[Object]:
