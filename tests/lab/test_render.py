@@ -1,0 +1,191 @@
+"""A stack that is rendered, applied by kubectl, and built with; Pulumi has no part in it."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab import LabError, lifecycle
+from lab.engine import merge
+from lab.network import ADDRESS
+from lab.paths import REPO
+from tests.lab.conftest import Installation, greeting_of, make
+
+STACK = NAMESPACE = "rendered"
+PATIENCE = "--timeout=60s"
+APPS = ("buildkitd", "buildkit-gateway")
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """This checkout, with stacks of its own."""
+
+    lab: lifecycle.Lab
+    directory: Path
+
+    @property
+    def manifests(self) -> Path:
+        return self.directory / "manifests"
+
+    def configure(self, stack: str = STACK, **keys: Any) -> None:
+        """Write a stack's file: the dev stack's for this lab, with other *keys*."""
+        dev = yaml.safe_load((REPO / "Pulumi.dev.yaml").read_text())
+        mine = {
+            "buildkit:namespace": NAMESPACE,
+            "buildkit:gateway": {"nodePort": self.lab.node_port + 20},
+            **{f"buildkit:{key}": value for key, value in keys.items()},
+        }
+        config = merge(merge(dev["config"], self.lab.overrides), mine)
+        file = self.directory / f"Pulumi.{stack}.yaml"
+        file.write_text(yaml.safe_dump({**dev, "config": config}))
+
+    def render(
+        self, *options: str, stack: str = STACK, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `make render`."""
+        given = ("render", f"STACK={stack}", "DIR=manifests", *options)
+        return make(*given, directory=self.directory, **environment)
+
+    def kubectl(self, verb: str, *arguments: str) -> str:
+        return self.lab.node.kubectl("--namespace", NAMESPACE, verb, *arguments)
+
+    def apply(self, *directories: Path) -> None:
+        each = (f"--filename={directory}" for directory in directories)
+        self.kubectl("apply", "--server-side", *each)
+
+    def wait_until_ready(self) -> None:
+        for app in APPS:
+            self.kubectl("rollout", "status", f"deployment/{app}", PATIENCE)
+
+    def client(self) -> Installation:
+        """Whoever has the files of the client `dev`."""
+        endpoint = f"{ADDRESS}:{self.lab.node_port + 20}"
+        certificates = self.directory / "certs"
+        certificates.unlink(missing_ok=True)
+        certificates.symlink_to(self.manifests / "secrets" / "clients" / "dev")
+        outputs = {"namespace": NAMESPACE, "endpoint": endpoint}
+        return Installation(self.lab, outputs, self.directory)
+
+
+@pytest.fixture(scope="module")
+def checkout(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    directory = tmp_path_factory.mktemp("rendered")
+    for entry in REPO.iterdir():
+        if not (entry.name.startswith(("Pulumi.", ".git")) and entry.name != "Pulumi.yaml"):
+            (directory / entry.name).symlink_to(entry)
+    made = Checkout(lab, directory)
+    made.configure()
+    yield made
+    with suppress(LabError):
+        lab.node.kubectl("delete", "namespace", NAMESPACE)
+
+
+def waiting(checkout: Checkout, app: str) -> set[str]:
+    """What the pods of an *app* say that they wait for."""
+    reason = "{.status.containerStatuses[0].state.waiting.reason}=CreateContainerConfigError"
+    selector = f"--selector=app={app}"
+    there = "{.status.unavailableReplicas}"
+    checkout.kubectl("wait", f"--for=jsonpath={there}", f"deployment/{app}", PATIENCE)
+    checkout.kubectl("wait", f"--for=jsonpath={reason}", "pods", selector, PATIENCE)
+    pods = json.loads(checkout.kubectl("get", "pods", selector, "--output=json"))["items"]
+    return {pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"] for pod in pods}
+
+
+def assert_it_builds(checkout: Checkout, name: str) -> None:
+    greeting = f"rendered and applied at {time.time_ns()}"
+    built = checkout.client().build(name, greeting)
+    assert built.returncode == 0, built.stderr
+    assert greeting_of(name) == greeting
+
+
+def test_what_is_rendered_waits_for_its_secrets_builds_with_them_and_rolls(
+    checkout: Checkout,
+) -> None:
+    said = checkout.render()
+    assert said.returncode == 0, said.stderr
+    assert "SECRETS=1 writes manifests/secrets" in said.stdout
+    checkout.apply(checkout.manifests)
+    for app, secret in (
+        ("buildkitd", "buildkitd-daemon-certs"),
+        ("buildkit-gateway", "buildkit-envoy-certs"),
+    ):
+        assert secret in said.stdout
+        assert waiting(checkout, app) == {f'secret "{secret}" not found'}
+
+    said = checkout.render("SECRETS=1")
+    assert said.returncode == 0, said.stderr
+    assert "New certificates: buildkit-ca, buildkit-dev, " in said.stdout
+    assert f"Clients dial {checkout.client().outputs['endpoint']}." in said.stdout
+    checkout.apply(checkout.manifests, checkout.manifests / "secrets")
+    checkout.wait_until_ready()
+    assert_it_builds(checkout, "rendered")
+
+    pods = checkout.client().pods("buildkitd")
+    checkout.configure(maxParallelism=2)
+    said = checkout.render("SECRETS=1")
+    assert "New certificates: none." in said.stdout
+    checkout.apply(checkout.manifests, checkout.manifests / "secrets")
+    checkout.wait_until_ready()
+    assert not {*pods} & {*checkout.client().pods("buildkitd")}
+    assert_it_builds(checkout, "rendered-again")
+
+    checkout.kubectl(
+        *("delete", f"--filename={checkout.manifests}"),
+        *(f"--filename={checkout.manifests / 'secrets'}", "--ignore-not-found"),
+    )
+    with pytest.raises(LabError, match="not found"):
+        checkout.kubectl("get", f"namespace/{NAMESPACE}")
+
+
+def test_kustomize_makes_the_same_of_the_directory(checkout: Checkout) -> None:
+    assert checkout.render("DIR=plain").returncode == 0
+    directory = checkout.directory / "plain"
+    made = yaml.safe_load_all(checkout.kubectl("kustomize", str(directory)))
+    files = [yaml.safe_load(file.read_text()) for file in directory.glob("*.yaml")]
+    assert sorted(map(json.dumps, made)) == sorted(map(json.dumps, files))
+
+
+def test_what_is_encrypted_is_read_by_pulumi_s_own_cli(checkout: Checkout) -> None:
+    environment = {**os.environ, **checkout.lab.engine.environment}
+    environment["PULUMI_BACKEND_URL"] = f"file://{checkout.directory}"
+
+    def pulumi(*arguments: str) -> None:
+        subprocess.run(
+            ["pulumi", *arguments, "--stack=encrypted"],
+            cwd=checkout.directory,
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
+
+    pulumi("stack", "init")
+    checkout.configure("encrypted")
+    key = "buildkit:pod.spec.containers[0]"
+    pulumi("config", "set", "--path", f"{key}.name", "buildkitd")
+    pulumi("config", "set", "--path", f"{key}.env[0].name", "TOKEN")
+    pulumi("config", "set", "--path", "--secret", f"{key}.env[0].value", "hush-hush")
+
+    read = checkout.render("DIR=read", "SECRETS=1", stack="encrypted", **environment)
+    assert read.returncode == 0, read.stderr
+    private = checkout.directory / "read" / "secrets" / "50-deployment-buildkitd.yaml"
+    assert "value: hush-hush" in private.read_text()
+    assert not (checkout.directory / "read" / private.name).exists()
+
+    del environment["PULUMI_CONFIG_PASSPHRASE_FILE"]
+    refused = checkout.render("DIR=unread", stack="encrypted", **environment)
+    assert refused.returncode != 0
+    (line, _) = refused.stderr.splitlines()
+    assert line.startswith("render: buildkit:pod: is encrypted, and Pulumi does not read it (")
+
+
+def test_the_directory_of_make_client_certs_is_not_the_one_of_make_render() -> None:
+    refused = make("render", "STACK=dev")
+    assert "render: DIR is missing; " in refused.stderr
