@@ -112,7 +112,8 @@ def _readme(stack: str, needed: Sequence[Needed]) -> str:
         "",
         "## Secrets",
         "",
-        "What is secret is not among these files, and has to be there, too:",
+        "What is secret is not among these files, and has to be there, too. `SECRETS=1` of "
+        f"`make render` writes it to `{SECRETS}`, which is for no repository:",
         "",
         heads,
         "|---|---|---|---|---|---|",

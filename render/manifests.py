@@ -76,7 +76,9 @@ def metadata_of(resource_name: str, inputs: Values) -> Values:
     and what mounts it rolls.
     """
     given = inputs["metadata"]
-    annotations = {k: v for k, v in given.get("annotations", {}).items() if _PULUMI not in k}
+    annotations = {
+        k: v for k, v in given.get("annotations", {}).items() if not k.startswith(_PULUMI)
+    }
     rest = {key: value for key, value in given.items() if key != "annotations"}
     metadata = {**rest, **({"annotations": annotations} if annotations else {})}
     content = json.dumps({**inputs, "metadata": metadata}, sort_keys=True).encode()
