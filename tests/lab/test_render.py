@@ -40,7 +40,7 @@ class Checkout:
         dev = yaml.safe_load((REPO / "Pulumi.dev.yaml").read_text())
         mine = {
             "buildkit:namespace": NAMESPACE,
-            "buildkit:gateway": {"nodePort": self.lab.node_port + 20},
+            "buildkit:gateway": {"nodePort": self.lab.node_port + 20, "replicas": 1},
             **{f"buildkit:{key}": value for key, value in keys.items()},
         }
         config = merge(merge(dev["config"], self.lab.overrides), mine)

@@ -274,6 +274,20 @@ def test_a_changed_configuration_rolls_the_pods_and_names_the_same_files(render:
     assert {*contents()} == files
 
 
+def test_another_client_changes_what_the_running_gateway_reads_and_no_pod(render: Render) -> None:
+    render()
+    before = contents()
+    configure(clients={"dev": {}, "ci": {}})
+    render()
+    after = contents()
+    assert {*after} == {*before}
+    assert {path for path in after if after[path] != before[path]} == {
+        "10-configmap-buildkit-gateway-xds.yaml",
+        "README.md",
+    }
+    assert one("ConfigMap", "buildkit-gateway-xds")["metadata"]["name"] == "buildkit-gateway-xds"
+
+
 def test_what_is_no_longer_there_has_no_file(render: Render) -> None:
     configure(clients={"dev": {}, "ci": {}})
     render(secrets=True)
