@@ -17,9 +17,10 @@ from lab import LabError, lifecycle
 from lab.engine import merge
 from lab.network import ADDRESS
 from lab.paths import REPO
-from tests.lab.conftest import Installation, greeting_of, make
+from tests.lab.conftest import Installation, greeting_of, install, make
 
 STACK = NAMESPACE = "rendered"
+OVER = "rendered-over"
 PATIENCE = "--timeout=60s"
 APPS = ("buildkitd", "buildkit-gateway")
 
@@ -99,9 +100,9 @@ def waiting(checkout: Checkout, app: str) -> set[str]:
     return {pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"] for pod in pods}
 
 
-def assert_it_builds(checkout: Checkout, name: str) -> None:
+def assert_builds(client: Installation, name: str) -> None:
     greeting = f"rendered and applied at {time.time_ns()}"
-    built = checkout.client().build(name, greeting)
+    built = client.build(name, greeting)
     assert built.returncode == 0, built.stderr
     assert greeting_of(name) == greeting
 
@@ -126,7 +127,7 @@ def test_what_is_rendered_waits_for_its_secrets_builds_with_them_and_rolls(
     assert f"Clients dial {checkout.client().outputs['endpoint']}." in said.stdout
     checkout.apply(checkout.manifests, checkout.manifests / "secrets")
     checkout.wait_until_ready()
-    assert_it_builds(checkout, "rendered")
+    assert_builds(checkout.client(), "rendered")
 
     pods = checkout.client().pods("buildkitd")
     checkout.configure(maxParallelism=2)
@@ -135,7 +136,7 @@ def test_what_is_rendered_waits_for_its_secrets_builds_with_them_and_rolls(
     checkout.apply(checkout.manifests, checkout.manifests / "secrets")
     checkout.wait_until_ready()
     assert not {*pods} & {*checkout.client().pods("buildkitd")}
-    assert_it_builds(checkout, "rendered-again")
+    assert_builds(checkout.client(), "rendered-again")
 
     checkout.kubectl(
         *("delete", f"--filename={checkout.manifests}"),
@@ -143,6 +144,39 @@ def test_what_is_rendered_waits_for_its_secrets_builds_with_them_and_rolls(
     )
     with pytest.raises(LabError, match="not found"):
         checkout.kubectl("get", f"namespace/{NAMESPACE}")
+
+
+@pytest.fixture
+def installed(lab: lifecycle.Lab, tmp_path: Path) -> Iterator[Installation]:
+    """A stack that Pulumi runs, and its client."""
+    gateway = {"nodePort": lab.node_port + 30, "replicas": 1}
+    stack = lab.stack(OVER, merge(lab.overrides, {"buildkit:gateway": gateway}))
+    stack.up()
+    client = install(lab, stack.outputs(), tmp_path)
+    yield client
+    # A namespace looks again for pods that are gone when half of their grace period is over.
+    client.kubectl("delete", "deployments", "--all", "--cascade=foreground")
+    lab.node.kubectl("delete", "namespace", client.outputs["namespace"])
+
+
+def test_a_stack_that_pulumi_ran_goes_on_under_its_manifests(
+    checkout: Checkout, installed: Installation
+) -> None:
+    before = {pod for app in APPS for pod in installed.pods(app)}
+    gateway = {"nodePort": checkout.lab.node_port + 30, "replicas": 1}
+    checkout.configure(OVER, namespace=installed.outputs["namespace"], gateway=gateway)
+    assert checkout.render("DIR=over", stack=OVER).returncode == 0
+    over = f"--filename={checkout.directory / 'over'}"
+    checkout.lab.node.kubectl("apply", "--server-side", "--force-conflicts", over)
+    for app in APPS:
+        installed.kubectl("rollout", "status", f"deployment/{app}", PATIENCE)
+    assert not before.intersection(pod for app in APPS for pod in installed.pods(app))
+
+    remove = ("pulumi", "stack", "rm", "--force", "--yes", "--preserve-config", f"--stack={OVER}")
+    directory = checkout.lab.engine.state / "projects" / OVER
+    environment = {**os.environ, **checkout.lab.engine.environment}
+    subprocess.run(remove, cwd=directory, env=environment, check=True, capture_output=True)
+    assert_builds(installed, "rendered-over")
 
 
 def test_kustomize_makes_the_same_of_the_directory(checkout: Checkout) -> None:
