@@ -81,7 +81,7 @@ class Project:
                     self._stack(self._program).up(on_output=print)
             case "nodejs":
                 self._generate_sdks()
-                self._run("npm", "ci", "--no-audit", "--no-fund")
+                self._run("npm", "ci", "--prefer-offline", "--no-audit", "--no-fund")
                 self._run("npx", "tsc")
                 inline = Path(__file__).parent / "inline.js"
                 self._run("node", str(inline), self.settings["name"], STACK, "bin/index.js")
