@@ -30,7 +30,6 @@ from tests.lab.test_volumes import steps_taken_from_the_cache
 
 PAGE = REPO / "docs" / "moving-in.md"
 OLD, NEW = "moving-out", "moving-in"
-NODE_PORT = lifecycle.NODE_PORT + 2
 IMAGE = VARIANTS[Security.ROOTLESS].image
 CLAIM = "cache"
 BUILDER = "moving"
@@ -80,7 +79,7 @@ def upstream(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> It
     server = ca.issue(directory / "daemon", *sans)
     client = ca.issue(directory / "certs", x509.DNSName("client"))
     with namespace_of(lab, OLD):
-        outputs = {"namespace": OLD, "endpoint": f"{ADDRESS}:{NODE_PORT}"}
+        outputs = {"namespace": OLD, "endpoint": f"{ADDRESS}:{lab.node_port + 40}"}
         old = Installation(lab, outputs, directory)
         secret = ("create", "secret", "generic")
         for name, files in (("daemon", server), ("client", client)):
@@ -90,7 +89,7 @@ def upstream(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> It
         data = [f"--from-file={key}={server / file}" for key, file in keys.items()]
         old.kubectl(*secret, "buildkit-envoy-certs", *data)
         manifest = directory / "manifest.yaml"
-        manifest.write_text(yaml.safe_dump_all(upstream_objects()))
+        manifest.write_text(yaml.safe_dump_all(upstream_objects(lab.node_port + 40)))
         old.kubectl("apply", f"--filename={manifest}")
         old.kubectl("rollout", "status", "deployment/buildkitd", "--timeout=120s")
         (shell,) = commands("Moving in")
@@ -102,8 +101,8 @@ def exported(script: str) -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", script))
 
 
-def upstream_objects() -> list[dict[str, Any]]:
-    """The manifest as it is, with a release's image, on a claim, and at a port of the node.
+def upstream_objects(node_port: int) -> list[dict[str, Any]]:
+    """The manifest as it is, with a release's image, on a claim, and at the node's port.
 
     It finds images where the lab has them, and is soon ready.
     """
@@ -128,7 +127,7 @@ def upstream_objects() -> list[dict[str, Any]]:
         "data": {"buildkitd.toml": TOML},
     }
     service["spec"]["type"] = "NodePort"
-    service["spec"]["ports"][0]["nodePort"] = NODE_PORT
+    service["spec"]["ports"][0]["nodePort"] = node_port
     return [claim_of(CLAIM), config, deployment, service]
 
 
@@ -161,7 +160,11 @@ def bring_up(upstream: Old, stack: Stack, secret: str, layout: str, **keys: Any)
     """What the client of the old BuildKit builds with, by its old files, when the stack is up."""
     _, copy = commands("Beside what there is")
     replace(upstream, names={**upstream.names, "SECRET": secret}).follow(copy)
-    exposed = {"host": ADDRESS, "service": "NodePort", "nodePort": NODE_PORT + 1}
+    exposed = {
+        "host": ADDRESS,
+        "service": "NodePort",
+        "nodePort": upstream.client.lab.node_port + 41,
+    }
     stack.configure(
         {
             "buildkit:namespace": NEW,

@@ -24,7 +24,6 @@ from tests.lab.conftest import Installation, greeting_of
 from tests.lab.test_engine import namespace_of
 
 NAMESPACE = "own-certificates"
-NODE_PORT = lifecycle.NODE_PORT + 1
 SANS = (x509.DNSName("build.example.com"), x509.IPAddress(ipaddress.ip_address(ADDRESS)))
 
 
@@ -38,13 +37,13 @@ class Own:
     directory: Path
 
     def configure(self, certificates: dict[str, Any], host: str = ADDRESS) -> None:
-        gateway = {"host": host, "service": "NodePort", "nodePort": NODE_PORT, "replicas": 1}
+        exposed = {"host": host, "service": "NodePort", "nodePort": self.lab.node_port + 10}
         self.stack.configure(
             {
                 "buildkit:namespace": NAMESPACE,
                 "buildkit:createNamespace": False,
                 "buildkit:registries": lifecycle.REGISTRIES,
-                "buildkit:gateway": gateway,
+                "buildkit:gateway": {**exposed, "replicas": 1},
                 "buildkit:certificates": certificates,
                 # As upstream's create-certs.sh has it.
                 "buildkit:clients": {"dev": None, "ci": {"san": "client"}},
