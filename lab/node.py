@@ -1,8 +1,8 @@
 """The one-node Kubernetes: from nothing, or from any half-dead state, to Ready and back.
 
 Everything that the node is lives in four places: a network namespace, a mount namespace, a cgroup
-and the state directory. `stop` kills the cgroup and removes the four. Nothing is ended gently,
-since nothing that it could save is kept.
+and the state directory. `stop` kills the cgroup and removes the four, and puts back the one limit
+of the machine that was lifted. Nothing is ended gently, since nothing that it could save is kept.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from lab import LabError, cgroup, daemons, files, mounts, network, pki, progress
+from lab import LabError, cgroup, daemons, files, limits, mounts, network, pki, progress
 from lab.network import ADDRESS, API, DNS, NAME, REGISTRY
 from lab.paths import STATE
 
@@ -96,6 +96,7 @@ class Node:
         """Remove all that the node is; a node that isn't there is no error."""
         with progress.step("stopping the node"):
             self._end()
+            limits.restore(self.at.state)
             self._remove_state()
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
@@ -118,6 +119,7 @@ class Node:
     def _prepare(self) -> None:
         """Have namespaces and files; processes of namespaces that are lost can't be kept."""
         self.at.state.mkdir(parents=True, exist_ok=True)
+        limits.lift(self.at.state)
         if not (network.exists() and mounts.exists(self.at.state)):
             self._end()
             network.create()

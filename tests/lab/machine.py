@@ -17,6 +17,7 @@ SYSCTLS = (
     "kernel/panic_on_oops",
     "vm/overcommit_memory",
     "user/max_user_namespaces",
+    "fs/inotify/max_user_instances",
 )
 
 
