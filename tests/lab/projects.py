@@ -67,6 +67,10 @@ class Project:
             self._up(stack)
         return {name: output.value for name, output in stack.outputs().items()}
 
+    def preview(self, **options: Any) -> None:
+        """Say what `up` would do, of a project in Pulumi YAML."""
+        self._stack().preview(on_output=print, **options)
+
     def destroy(self) -> None:
         """Delete all of it."""
         self._stack().destroy(on_output=print, remove=True)

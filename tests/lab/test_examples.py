@@ -5,7 +5,7 @@ All at once, since each waits more than it works.
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from pulumi.automation import ConfigValue
@@ -21,6 +21,13 @@ EXAMPLES = ("python", "typescript", "yaml")
 Outputs = dict[str, Any]
 
 
+class Example(NamedTuple):
+    """A project that is being brought up."""
+
+    project: Project
+    outputs: Future[Outputs]
+
+
 def port(lab: lifecycle.Lab, name: str) -> int:
     """Where an example's clients dial the node."""
     return lab.node_port + 1 + EXAMPLES.index(name)
@@ -29,8 +36,8 @@ def port(lab: lifecycle.Lab, name: str) -> int:
 @pytest.fixture(scope="module")
 def examples(
     lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[Outputs]]]:
-    """The outputs of each example, when it is up."""
+) -> Iterator[dict[str, Example]]:
+    """Each of them, in a copy."""
     projects = {
         name: Project.copied(lab, REPO / "examples" / name, tmp_path_factory.mktemp(name))
         for name in EXAMPLES
@@ -44,7 +51,7 @@ def examples(
         lab.node.kubectl("delete", "namespace", "--ignore-not-found", namespace(lab, name))
 
     with ThreadPoolExecutor() as each:
-        yield {name: each.submit(up, name) for name in EXAMPLES}
+        yield {name: Example(projects[name], each.submit(up, name)) for name in EXAMPLES}
         assert [*each.map(down, EXAMPLES)]
 
 
@@ -64,9 +71,9 @@ def config(lab: lifecycle.Lab, name: str) -> Mapping[str, str | ConfigValue]:
 
 
 def test_an_existing_project_in_python_imports_gateway_and_deployment(
-    lab: lifecycle.Lab, examples: dict[str, Future[Outputs]]
+    lab: lifecycle.Lab, examples: dict[str, Example]
 ) -> None:
-    outputs = examples["python"].result()
+    outputs = examples["python"].outputs.result()
     assert outputs["endpoint"] == f"{HOST}:{port(lab, 'python')}"
     # No DNS knows it here.
     reached = {**outputs, "endpoint": f"{ADDRESS}:{port(lab, 'python')}"}
@@ -75,8 +82,15 @@ def test_an_existing_project_in_python_imports_gateway_and_deployment(
 
 @pytest.mark.parametrize("name", ["typescript", "yaml"])
 def test_another_language_has_the_components(
-    name: str, lab: lifecycle.Lab, examples: dict[str, Future[Outputs]]
+    name: str, lab: lifecycle.Lab, examples: dict[str, Example]
 ) -> None:
-    outputs = examples[name].result()
+    outputs = examples[name].outputs.result()
     assert outputs["endpoint"] == f"{ADDRESS}:{port(lab, name)}"
     first_build.from_scratch(outputs, lab.node.at.tools)
+
+
+def test_what_another_language_sends_is_the_same_the_next_time(
+    examples: dict[str, Example],
+) -> None:
+    assert examples["yaml"].outputs.result()
+    examples["yaml"].project.preview(expect_no_changes=True)
