@@ -156,9 +156,9 @@ class Stack:
         config = merge(dev["config"], overrides)
         files.write(self._file, yaml.safe_dump({**kept, "config": config}, sort_keys=False))
 
-    def up(self) -> automation.UpResult:
+    def up(self, **options: Any) -> automation.UpResult:
         """Create or update what the configuration says."""
-        return self._run("up", lambda stack, say: stack.up(on_output=say, on_error=say))
+        return self._run("up", lambda stack, say: stack.up(on_output=say, on_error=say, **options))
 
     def preview(self, **options: Any) -> automation.PreviewResult:
         """Say what `up` would do."""

@@ -1,10 +1,12 @@
 """With KEDA there is a buildkitd while somebody builds, and none while nobody does."""
 
 import itertools
+import re
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,7 @@ from tests.lab.conftest import (
 from tests.lab.gateway_pods import active
 from tests.lab.idle_clients import idle_clients
 from tests.lab.load import load
+from tests.lab.page_commands import said
 from tests.lab.terminal import Terminal
 from tests.lab.watch import watched
 
@@ -164,6 +167,18 @@ def test_while_nobody_says_how_many_builds_there_are_there_is_a_buildkitd(
         with pytest.raises(LabError, match="timed out"):
             asleep.kubectl("wait", daemon, "--for=delete", f"--timeout={LONG}s")
     wait_for_none(asleep)
+
+
+def test_the_cluster_says_what_keda_does(asleep: Installation, tmp_path: Path) -> None:
+    with build(asleep, BUILDCTL, greets("seen")) as one:
+        one.result("greeting")
+    gateway, *_ = asleep.pods("buildkit-gateway")
+    seen = said(asleep, tmp_path, "scale-to-zero.md", "get scaledobject", POD=gateway)
+    for words in ("scaledobject.keda.sh/buildkitd-autoscaler", "KEDAScaleTargetActivated"):
+        assert words in seen
+    assert re.search(r"(?m)^envoy_buildkit_builds\S* \d+$", seen)
+    assert re.search(r"(?m)^envoy_cluster_upstream_rq_pending_active\S* \d+$", seen)
+    assert "Scaler" in said(asleep, tmp_path, "troubleshooting.md", "describe scaledobject")
 
 
 def test_pulumi_sees_no_change_while_there_is_no_buildkitd(asleep: Installation) -> None:

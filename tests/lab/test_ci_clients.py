@@ -33,6 +33,7 @@ from tests.ci_files import (
 )
 from tests.lab.conftest import Installation, configuring, install
 from tests.lab.gateway_pods import REACHED_WITHIN, look_at_files
+from tests.lab.page_commands import said
 from tests.lab.test_engine import namespace_of
 from tests.lab.test_jobs import HTPASSWD, PASSWORD, serving
 
@@ -303,6 +304,8 @@ def pod_of_the_task(params: dict[str, str]) -> dict[str, Any]:
 def test_tekton_s_task_builds_and_pushes_where_no_pod_may_have_any_privilege(
     runner: Runner, repository: str
 ) -> None:
+    secret = said(runner.installation, runner.directory, "ci-clients.md", "get secret")
+    assert secret.splitlines()[1].startswith("buildkit-ci-certs")
     kubectl = partial(runner.installation.lab.node.kubectl, "--namespace", NAMESPACE)
     server = ("docker-registry", "registry", f"--docker-server={PRIVATE}")
     account = (f"--docker-username={USER}", f"--docker-password={PASSWORD}")

@@ -130,6 +130,10 @@ def test_inline_files_are_built_and_pushed_and_only_another_file_builds_again(
     assert built() == second
     assert builds.jobs != before
 
+    before = builds.jobs
+    builds.stack.up(replace=["**batch/v1:Job::build"])
+    assert builds.jobs != before
+
 
 def test_a_failed_build_s_last_lines_are_the_update_s_error_and_a_good_one_repairs_it(
     builds: Builds,

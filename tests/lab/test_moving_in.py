@@ -244,6 +244,8 @@ def test_a_builder_of_buildx_s_driver_hands_its_cache_over(
             "NEW_CLAIM": "rootless-cache-buildkitd-0",
         }
         Old(old, names).follow(*commands("Hand the cache over"))
+        (forget,) = commands("From docker buildx's kubernetes driver")
+        Old(old, {"BUILDER": BUILDER}).follow(forget.replace("docker buildx", "docker-buildx"))
     new = configured({"buildkit:mode": "statefulset", "buildkit:volume": VOLUME})
     with submitted(new, BUILDCTL, greets(BUILDER)) as again:
         again.result("greeting")

@@ -94,3 +94,15 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
     last = bundle(change(), "last", "ci")
     look_at_files(last)
     until(last.is_let_in, REACHED_WITHIN, lambda: LabError("the gateway has not come back"))
+
+
+def test_certificates_are_made_anew_when_that_is_asked_for(configured: Configured) -> None:
+    before = configured({})
+    stack = before.lab.stack()
+    stack.configure(before.lab.overrides)
+    stack.up(replace=["**LocallySignedCert::**"])
+    after = install(before.lab, stack.outputs(), before.directory / "after")
+    of_dev = [one.outputs["clients"]["dev"] for one in (before, after)]
+    assert of_dev[0]["cert"] != of_dev[1]["cert"]
+    assert of_dev[0]["ca"] == of_dev[1]["ca"]
+    assert after.is_let_in()

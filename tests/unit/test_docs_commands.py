@@ -20,6 +20,14 @@ RUN = {
     "mkdir -p certs": ("tests/lab/test_pages.py", '"for file in ca cert key"'),
     "for file in ca cert key; do *": ("tests/lab/test_pages.py", '"for file in ca cert key"'),
     "pulumi up": ("tests/lab/conftest.py", "stack.up()"),
+    "pulumi up --replace '**batch/v1:Job::build'": (
+        "tests/lab/test_jobs.py",
+        'up(replace=["**batch/v1:Job::build"])',
+    ),
+    "pulumi up --replace '**LocallySignedCert::**'": (
+        "tests/lab/test_renewal.py",
+        'up(replace=["**LocallySignedCert::**"])',
+    ),
     "pulumi preview*": ("tests/lab/conftest.py", ").preview()"),
     "pulumi cancel": ("tests/lab/test_engine.py", "stack.cancel()"),
     "PULUMI_K8S_UPSERT_EXISTING_OBJECTS=true pulumi up": (
@@ -62,6 +70,34 @@ RUN = {
     ),
     "kubectl * logs --follow *": ("tests/lab/test_rollouts.py", '"logs", "--follow", pod'),
     "kubectl * get pods --watch": ("tests/lab/watch.py", '"--watch"'),
+    "kubectl * get events --field-selector reason=FailedPreStopHook": (
+        "tests/lab/test_pages.py",
+        '"FailedPreStopHook"',
+    ),
+    "kubectl * exec POD -- sh -c 'kill 1; *": ("tests/lab/test_pages.py", '"kill 1"'),
+    "kubectl * apply --filename role.yaml": ("tests/lab/test_pages.py", '"create rolebinding"'),
+    "kubectl * create rolebinding *": ("tests/lab/test_pages.py", '"create rolebinding"'),
+    "kubectl * get scaledobject,hpa,pods": (
+        "tests/lab/test_autoscaling.py",
+        '"get scaledobject"',
+    ),
+    "kubectl * get events --field-selector reason=KEDA*": (
+        "tests/lab/test_autoscaling.py",
+        '"get scaledobject"',
+    ),
+    'kubectl * get --raw *:8082/proxy/builds"': (
+        "tests/lab/test_autoscaling.py",
+        '"get scaledobject"',
+    ),
+    "kubectl * describe scaledobject *": (
+        "tests/lab/test_autoscaling.py",
+        '"describe scaledobject"',
+    ),
+    "kubectl --namespace keda logs *": (
+        "tests/lab/test_autoscaling.py",
+        '"describe scaledobject"',
+    ),
+    "kubectl --namespace ci get secret *": ("tests/lab/test_ci_clients.py", '"get secret"'),
     "kubectl create namespace *": ("tests/lab/test_engine.py", '"create", "namespace"'),
     "kubectl * create secret generic tokens *": (
         "tests/lab/test_jobs.py",
