@@ -4,15 +4,12 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from pulumi_buildkit import ENVOY_IMAGE
 
 from lab.engine import merge
 from tests.lab.conftest import Configured, Count, Record
 from tests.lab.load import KINDS, load
 from tests.lab.watch import watched
-
-pytestmark = pytest.mark.alone
 
 RETAGGED = "docker.io/envoyproxy/envoy:of-another-name"
 

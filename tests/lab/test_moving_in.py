@@ -3,65 +3,31 @@
 import ipaddress
 import json
 import re
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import tomli_w
 import yaml
 from cryptography import x509
-from pulumi_buildkit import Security
-from pulumi_buildkit.security import VARIANTS
 
 from lab import LabError, build, debian, lifecycle
 from lab.engine import Stack
 from lab.network import ADDRESS
 from lab.node import until
-from lab.paths import REPO
 from tests.envoy_gateway import Authority, rsa_key
-from tests.lab.building import BEGUN, BUILDCTL, greets, takes
+from tests.lab.building import BEGUN, BUILDCTL, takes
 from tests.lab.building import build as submitted
-from tests.lab.conftest import Configured, Installation
+from tests.lab.conftest import Installation
+from tests.lab.moving import IMAGE, VOLUME, Old, claim_of, commands
 from tests.lab.test_engine import namespace_of
 from tests.lab.test_volumes import steps_taken_from_the_cache
 
-PAGE = REPO / "docs" / "moving-in.md"
 OLD, NEW = "moving-out", "moving-in"
-IMAGE = VARIANTS[Security.ROOTLESS].image
 CLAIM = "cache"
-BUILDER = "moving"
 SERVICE = f"buildkitd.{OLD}.svc"
 TOML = tomli_w.dumps({"registry": lifecycle.REGISTRIES})
-VOLUME = {"kind": "claim", "storageClass": "lab", "size": "1Gi", "protect": False}
-
-
-def commands(heading: str) -> list[str]:
-    """What the page says to do below a *heading*."""
-    (section,) = re.findall(rf"(?ms)^#+ {heading}\n(.*?)(?=^## |\Z)", PAGE.read_text())
-    return re.findall(r"(?ms)^```sh\n(.*?)^```", section)
-
-
-@dataclass(frozen=True)
-class Old:
-    """A BuildKit that was there before, and a client of it."""
-
-    client: Installation
-    names: dict[str, str]
-    """What the page calls its objects."""
-
-    def follow(self, *scripts: str) -> None:
-        """Do what the page says."""
-        for script in scripts:
-            done = subprocess.run(
-                ["sh", "-euc", script],
-                env={**self.client.environment, **self.names},
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, f"{script}\n{done.stderr}"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,20 +95,6 @@ def upstream_objects(node_port: int) -> list[dict[str, Any]]:
     service["spec"]["type"] = "NodePort"
     service["spec"]["ports"][0]["nodePort"] = node_port
     return [claim_of(CLAIM), config, deployment, service]
-
-
-def claim_of(name: str) -> dict[str, Any]:
-    """A claim in the lab's class."""
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "lab",
-            "resources": {"requests": {"storage": "1Gi"}},
-        },
-    }
 
 
 @pytest.fixture(scope="module")
@@ -229,43 +181,3 @@ def daemon_at(host: str, client: Installation) -> list[str]:
     said = client.kubectl("logs", "pod/client")
     client.kubectl("delete", "pod/client")
     return re.findall(r'"org.mobyproject.buildkit.worker.hostname":"([^"]+)"', said)
-
-
-def test_a_builder_of_buildx_s_driver_hands_its_cache_over(
-    lab: lifecycle.Lab, installation: Installation, configured: Configured, tmp_path: Path
-) -> None:
-    with namespace_of(lab, f"{OLD}-buildx") as namespace:
-        old = builder_of_the_driver(lab, namespace, tmp_path)
-        names = {
-            "OLD": namespace,
-            "NEW": installation.outputs["namespace"],
-            "WORKLOAD": f"statefulset/{BUILDER}0",
-            "CLAIM": f"buildkitd-{BUILDER}0-0",
-            "NEW_CLAIM": "rootless-cache-buildkitd-0",
-        }
-        Old(old, names).follow(*commands("Hand the cache over"))
-        (forget,) = commands("From docker buildx's kubernetes driver")
-        Old(old, {"BUILDER": BUILDER}).follow(forget.replace("docker buildx", "docker-buildx"))
-    new = configured({"buildkit:mode": "statefulset", "buildkit:volume": VOLUME})
-    with submitted(new, BUILDCTL, greets(BUILDER)) as again:
-        again.result("greeting")
-    assert "CACHED" in again.said
-
-
-def builder_of_the_driver(lab: lifecycle.Lab, namespace: str, directory: Path) -> Installation:
-    """A builder of docker buildx's kubernetes driver, which has built something on its claim."""
-    old = Installation(lab, {"namespace": namespace}, directory)
-    claim = directory / "claim.json"
-    claim.write_text(json.dumps(claim_of(f"buildkitd-{BUILDER}0-0")))
-    # The lab has no default class for it to choose.
-    old.kubectl("apply", f"--filename={claim}")
-    storage = "persistent-volume-claim.requests.storage=1Gi"
-    options = f"namespace={namespace},image={IMAGE},rootless=true,{storage}"
-    driver = ("--driver=kubernetes", f"--driver-opt={options}")
-    create = ("docker-buildx", "create", f"--name={BUILDER}", *driver)
-    (directory / "Dockerfile").write_text(greets(BUILDER))
-    of_it = f"--builder={BUILDER}"
-    for command in (create, ("docker-buildx", "build", of_it, "--output=type=cacheonly", ".")):
-        done = old.run(*command)
-        assert done.returncode == 0, done.stderr
-    return old

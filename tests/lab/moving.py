@@ -1,0 +1,56 @@
+"""Who has a BuildKit already, and what docs/moving-in.md has them do."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi_buildkit import Security
+from pulumi_buildkit.security import VARIANTS
+
+from tests.lab.conftest import Installation
+from tests.pages import DOCS
+
+PAGE = DOCS / "moving-in.md"
+IMAGE = VARIANTS[Security.ROOTLESS].image
+VOLUME = {"kind": "claim", "storageClass": "lab", "size": "1Gi", "protect": False}
+
+
+def commands(heading: str) -> list[str]:
+    """What the page says to do below a *heading*."""
+    (section,) = re.findall(rf"(?ms)^#+ {heading}\n(.*?)(?=^## |\Z)", PAGE.read_text())
+    return re.findall(r"(?ms)^```sh\n(.*?)^```", section)
+
+
+@dataclass(frozen=True)
+class Old:
+    """A BuildKit that was there before, and a client of it."""
+
+    client: Installation
+    names: dict[str, str]
+    """What the page calls its objects."""
+
+    def follow(self, *scripts: str) -> None:
+        """Do what the page says."""
+        for script in scripts:
+            done = subprocess.run(
+                ["sh", "-euc", script],
+                env={**self.client.environment, **self.names},
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, f"{script}\n{done.stderr}"
+
+
+def claim_of(name: str) -> dict[str, Any]:
+    """A claim in the lab's class."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "lab",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
