@@ -31,7 +31,7 @@ render: python ## write manifests for kubectl and GitOps: make render STACK=dev 
 
 .PHONY: test
 test: machine test-fast ## prove the project: lint, types, and every test, on the real cluster
-	@$(PYTHON) -m pytest -n 3 --dist loadfile --durations 15 -m "not alone" tests/lab
+	@$(PYTHON) -m pytest -n 4 --dist loadfile --durations 15 -m "not alone" tests/lab
 	@$(PYTHON) -m pytest --durations 15 -m alone tests/lab
 
 .PHONY: test-fast
