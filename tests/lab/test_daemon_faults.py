@@ -64,6 +64,11 @@ def is_cached(installation: Installation) -> bool:
         return "CACHED" in same.said
 
 
+# Until Kubernetes knows that a gateway is gone, a second or so, half of the clients are sent there
+# and refused. docker buildx tries again; buildctl does when it is told to wait.
+AGAIN = (WAITING_BUILDCTL, BUILDX)
+
+
 def submitted(
     stack: ExitStack, installation: Installation, dockerfile: str, by: Sequence[str] = CLIENTS
 ) -> dict[str, Build]:
@@ -146,9 +151,6 @@ def its_envoy_is_killed(installation: Installation, pod: str) -> None:
     os.kill(process(installation, "envoy", "pods", pod), signal.SIGKILL)
 
 
-# Until Kubernetes knows that a gateway is gone, a second or so, half of the clients are sent there
-# and refused. docker buildx tries again; buildctl does when it is told to wait.
-AGAIN = (WAITING_BUILDCTL, BUILDX)
 GATEWAY_DIES = {"is deleted": it_is_deleted, "is killed": its_envoy_is_killed}
 
 
@@ -213,7 +215,7 @@ def test_builds_go_on_and_the_next_succeed_while(
 ) -> None:
     seconds = 60 if full else 12
     with ExitStack() as stack:
-        running = submitted(stack, kept, takes(5))
+        running = submitted(stack, kept, takes(5), AGAIN)
         for one in running.values():
             one.wait_for(BEGUN)
         begun = time.monotonic()
