@@ -35,6 +35,14 @@ KEEPALIVE = 30
 SPREAD = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
 """Labels of nodes over whose values the pods are spread when nobody says."""
 
+# By these Prometheus' examples and most of its charts find pods
+# (https://github.com/prometheus/prometheus/blob/main/documentation/examples/prometheus-kubernetes.yml).
+_SCRAPED = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(_envoy.METRICS_PORT),
+    "prometheus.io/path": _envoy.METRICS_PATH,
+}
+
 # The user `envoy` of the official image.
 _USER = 101
 # Seconds in which the nodes learn of a pod that is ready: then clients reach it.
@@ -134,6 +142,9 @@ class GatewayArgs(TypedDict):
     keepalive: NotRequired[int]
     """How often a client is asked whether it is there, in seconds; that also keeps the idle timers
     of what is in between from running out. 0: never. Default: 30."""
+    scraped: NotRequired[bool]
+    """Whether its pods are annotated for a Prometheus that finds what it asks by the annotations
+    `prometheus.io/scrape`, `port` and `path`. Default: true."""
     drain_timeout: NotRequired[int]
     """How long a gateway pod that is to go lets the builds that pass through it run on, in seconds.
     Default: 1800."""
@@ -220,7 +231,11 @@ class Gateway(pulumi.ComponentResource):
                 min_ready_seconds=_SEEN,
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
-                        labels=labels(self._name, "gateway"), annotations=_drain.UNDISTURBED
+                        labels=labels(self._name, "gateway"),
+                        annotations={
+                            **_drain.UNDISTURBED,
+                            **(_SCRAPED if self._args.get("scraped", True) else {}),
+                        },
                     ),
                     spec=self._pod(bootstrap, documents),
                 ),
@@ -368,6 +383,7 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
         ports=[
             k8s.core.v1.ContainerPortArgs(name="clients", container_port=_envoy.PORT),
             k8s.core.v1.ContainerPortArgs(name="health", container_port=_envoy.HEALTH_PORT),
+            k8s.core.v1.ContainerPortArgs(name="metrics", container_port=_envoy.METRICS_PORT),
         ],
         resources=_pod.resources(args.get("resources", {})),
         security_context=k8s.core.v1.SecurityContextArgs(
