@@ -14,14 +14,22 @@ from pulumi_buildkit._farm import Farm
 from pulumi_buildkit._message import extension, typed
 from pulumi_buildkit.role import RPCS, Role
 
+ENVOY_IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
+"""The official Envoy of the version that the bootstrap is written for."""
+# Its access log is there to be read while a build goes wrong; Envoy's own interval is ten seconds.
+ENVOY_OPTIONS = ("--disable-hot-restart", "--file-flush-interval-msec", "1000")
+"""What Envoy is started with, besides its configuration."""
+ENVOY_USER = 101
+"""The user and group `envoy` of the official image."""
+
 PORT = 1234
 """Where clients connect."""
 HEALTH_PORT = 8081
 """Where the kubelet asks for `HEALTH_PATH`, and nothing else is answered."""
 HEALTH_PATH = "/ready"
 METRICS_PORT = 8082
-"""Where Prometheus asks for `METRICS_PATH`, and whoever scales buildkitd for `BUILDS_PATH`; nothing
-else is answered."""
+"""Where Prometheus asks for `METRICS_PATH`, of a gateway or of buildkitd itself, and whoever scales
+buildkitd for `BUILDS_PATH`; nothing else is answered."""
 METRICS_PATH = "/metrics"
 BUILDS_PATH = "/builds"
 ADMIN_PORT = 9901
@@ -144,6 +152,18 @@ def bootstrap(protocol: Protocol, upstream: Upstream, downstream: Downstream) ->
         ],
         "stats_config": _LABELS,
         "static_resources": _PASSES[protocol](upstream, downstream),
+    }
+
+
+def metrics_of(socket: str) -> dict[str, Any]:
+    """Passes on `METRICS_PATH` of what listens at the Unix *socket*, and nothing else of it."""
+    route = {"match": {"path": METRICS_PATH}, "route": {"cluster": "metrics"}}
+    manager = _http("metrics", [], [{"name": "metrics", "domains": ["*"], "routes": [route]}])
+    return {
+        "static_resources": {
+            "listeners": [_plain_listener("metrics", METRICS_PORT, manager)],
+            "clusters": [_cluster("metrics", "STATIC", {"pipe": {"path": socket}}, _TRY_SECONDS)],
+        }
     }
 
 
