@@ -2,6 +2,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -228,6 +229,14 @@ class Installation:
 def greeting_of(image: str) -> str:
     """What the image that greets holds, read from the lab's registry."""
     return registry.read_file(REGISTRY, image, "latest", "greeting").decode().strip()
+
+
+def assert_builds(installation: Installation, name: str) -> None:
+    """Its client builds the image that greets, and the registry has just that one."""
+    greeting = f"hello from {name} at {time.time_ns()}"
+    result = installation.build(name, greeting)
+    assert result.returncode == 0, result.stderr
+    assert greeting_of(name) == greeting
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import ipaddress
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,7 +19,7 @@ from lab import lifecycle
 from lab.engine import Stack, StackError
 from lab.network import ADDRESS
 from tests.envoy_gateway import Authority, rsa_key
-from tests.lab.conftest import Installation, greeting_of
+from tests.lab.conftest import Installation, assert_builds
 from tests.lab.test_engine import namespace_of
 
 NAMESPACE = "own-certificates"
@@ -95,11 +94,7 @@ def own(module_own: Own, tmp_path: Path) -> Own:
 
 def assert_only_the_client_builds(own: Own) -> None:
     client, other = own.client("client"), own.client("other")
-    greeting = f"hello by a certificate of our own at {time.time_ns()}"
-    result = client.build("own", greeting)
-    assert result.returncode == 0, result.stderr
-    assert greeting_of("own") == greeting
-
+    assert_builds(client, "own")
     refused = other.buildctl("--timeout=5", "debug", "workers")
     assert refused.returncode != 0
     assert "Unavailable" in refused.stderr

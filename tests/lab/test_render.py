@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from lab import LabError, lifecycle
 from lab.engine import merge
 from lab.network import ADDRESS
 from lab.paths import REPO
-from tests.lab.conftest import Installation, greeting_of, install, make
+from tests.lab.conftest import Installation, assert_builds, install, make
 
 STACK = NAMESPACE = "rendered"
 OVER = "rendered-over"
@@ -98,13 +97,6 @@ def waiting(checkout: Checkout, app: str) -> set[str]:
     checkout.kubectl("wait", f"--for=jsonpath={reason}", "pods", selector, PATIENCE)
     pods = json.loads(checkout.kubectl("get", "pods", selector, "--output=json"))["items"]
     return {pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"] for pod in pods}
-
-
-def assert_builds(client: Installation, name: str) -> None:
-    greeting = f"rendered and applied at {time.time_ns()}"
-    built = client.build(name, greeting)
-    assert built.returncode == 0, built.stderr
-    assert greeting_of(name) == greeting
 
 
 def test_what_is_rendered_waits_for_its_secrets_builds_with_them_and_rolls(
