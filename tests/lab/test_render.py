@@ -164,10 +164,8 @@ def test_a_stack_that_pulumi_ran_goes_on_under_its_manifests(
         installed.kubectl("rollout", "status", f"deployment/{app}", PATIENCE)
     assert not before.intersection(pod for app in APPS for pod in installed.pods(app))
 
-    remove = ("pulumi", "stack", "rm", "--force", "--yes", "--preserve-config", f"--stack={OVER}")
-    directory = checkout.lab.engine.state / "projects" / OVER
-    environment = {**os.environ, **checkout.lab.engine.environment}
-    subprocess.run(remove, cwd=directory, env=environment, check=True, capture_output=True)
+    pulumi = checkout.lab.stack(OVER).cli
+    pulumi("stack", "rm", "--force", "--yes", "--preserve-config")
     assert_builds(installed, "rendered-over")
 
 
