@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab import client, lifecycle, owner, registry
+from lab import client, debian, lifecycle, owner, registry
 from lab.engine import Stack, StackError, description, merge, official_cli
 from lab.network import REGISTRY
 from lab.paths import REPO
@@ -75,6 +75,12 @@ def count(full: bool, record_property: Record) -> Count:
         return in_full if full else in_make_test
 
     return counted
+
+
+@pytest.fixture(scope="session")
+def jq() -> None:
+    """What commands of the pages use, besides Pulumi's and Kubernetes' own."""
+    debian.install({"jq"})
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import tomli_w
 import yaml
 from cryptography import x509
 
-from lab import LabError, build, debian, lifecycle
+from lab import LabError, build, lifecycle
 from lab.engine import Stack
 from lab.network import ADDRESS
 from lab.node import until
@@ -29,11 +29,7 @@ CLAIM = "cache"
 SERVICE = f"buildkitd.{OLD}.svc"
 TOML = tomli_w.dumps({"registry": lifecycle.REGISTRIES})
 
-
-@pytest.fixture(scope="module", autouse=True)
-def programs() -> None:
-    """What the page's commands use, besides kubectl."""
-    debian.install({"jq"})
+pytestmark = pytest.mark.usefixtures("jq")
 
 
 @pytest.fixture(scope="module")

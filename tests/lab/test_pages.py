@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from lab import debian
 from tests.lab.building import BEGUN, BUILDCTL, build, takes
 from tests.lab.conftest import Installation
 from tests.lab.gateway_log import GatewayLog
@@ -15,11 +14,7 @@ from tests.lab.page_commands import run, said
 from tests.lab.test_engine import namespace_of
 from tests.pages import DOCS, blocks
 
-
-@pytest.fixture(scope="module", autouse=True)
-def programs() -> None:
-    """What the pages use, besides Pulumi's and Kubernetes' own."""
-    debian.install({"jq"})
+pytestmark = pytest.mark.usefixtures("jq")
 
 
 def test_a_client_s_files_come_from_the_outputs(installation: Installation, tmp_path: Path) -> None:
