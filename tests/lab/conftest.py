@@ -279,9 +279,8 @@ def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
 
 def stack_of(installation: Installation, keys: dict[str, Any]) -> Stack:
     """The dev stack with other *keys*, which nothing is done with yet."""
-    stack = installation.lab.stack()
-    stack.configure(merge(installation.lab.overrides, keys))
-    return stack
+    lab = installation.lab
+    return lab.stack(overrides=merge(lab.overrides, keys))
 
 
 def refusal(installation: Installation, keys: dict[str, Any]) -> str:

@@ -99,7 +99,6 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
 def test_certificates_are_made_anew_when_that_is_asked_for(configured: Configured) -> None:
     before = configured({})
     stack = before.lab.stack()
-    stack.configure(before.lab.overrides)
     stack.up(replace=["**LocallySignedCert::**"])
     after = install(before.lab, stack.outputs(), before.directory / "after")
     of_dev = [one.outputs["clients"]["dev"] for one in (before, after)]
