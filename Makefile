@@ -21,6 +21,10 @@ down: python ## destroy the stack, stop the node, leave the machine as it was
 env: python ## print shell exports: eval "$$(make -s env)"
 	@$(LAB) env
 
+.PHONY: status
+status: python ## one screen: what runs, who builds, the cache, certificates, failures; STACK=…: another stack
+	@$(if $(STACK),$(PYTHON) -m status --stack "$(STACK)",$(LAB) status)
+
 .PHONY: client-certs
 client-certs: python ## write ca.pem, cert.pem, key.pem: make client-certs CLIENT=dev DIR=certs
 	@$(LAB) client-certs $(CLIENT) $(DIR)

@@ -1,4 +1,4 @@
-"""What `make up`, `down`, `env` and `client-certs` do."""
+"""What `make up`, `down`, `env`, `status` and `client-certs` do."""
 
 import argparse
 import contextlib
@@ -15,6 +15,8 @@ from lab import LabError, build, client, first_build, keda, lifecycle, owner, pr
 from lab.engine import Engine, Stack
 from lab.lifecycle import kubeconfig_of_another_cluster
 from lab.paths import REPO
+from status import StatusError
+from status.__main__ import status as show_status
 
 # Pulumi's state for a cluster that is not the lab's: it must outlive the lab.
 _OTHER_STATE = REPO / ".state"
@@ -94,6 +96,16 @@ def client_certs(name: str, directory: Path) -> None:
     print(f"{directory} has ca.pem, cert.pem and key.pem of the client {name}")
 
 
+def status() -> None:
+    """Show how the dev stack is."""
+    other = kubeconfig_of_another_cluster()
+    stack = _stack_elsewhere(other) if other else _running().stack()
+    try:
+        show_status(stack.outputs(), str(other or _running().node.kubeconfig))
+    except StatusError as error:
+        raise LabError(str(error)) from None
+
+
 def _running() -> lifecycle.Lab:
     lab = lifecycle.running()
     if lab is None:
@@ -161,6 +173,7 @@ def main() -> None:
     downs.add_argument("cluster", nargs="?")
     downs.set_defaults(run=lambda given: down(given.cluster))
     commands.add_parser("env").set_defaults(run=lambda _: env())
+    commands.add_parser("status").set_defaults(run=lambda _: status())
     certs = commands.add_parser("client-certs")
     certs.add_argument("client")
     certs.add_argument("directory", type=Path)

@@ -60,7 +60,7 @@ BUILDS = f"{_SCOPE}.builds"
 
 
 def requests() -> list[dict[str, Any]]:
-    """A line for each build, each session, and each RPC that its client may not call.
+    """A line for each build, each session, and each RPC that is refused or waited in vain.
 
     Of a build there is one when it begins, too, so that it can be read who builds.
     """
@@ -74,7 +74,7 @@ def requests() -> list[dict[str, Any]]:
     }
     begins = _all({"log_type_filter": {"types": [_BEGINS]}}, _path(BUILD))
     ends = {"log_type_filter": {"types": [_ENDS]}}
-    said = _all(ends, _any(_A_BUILD_S, _status("PERMISSION_DENIED")))
+    said = _all(ends, _any(_A_BUILD_S, _status("PERMISSION_DENIED"), HOLD_IS_OVER))
     return [_log({**_WHO, "begins": _STREAM}, begins), _log(fields, said)]
 
 

@@ -45,6 +45,20 @@ def test_make_env_gives_a_shell_the_lab(installation: Installation) -> None:
     assert installation.outputs["endpoint"] in result.stdout
 
 
+@pytest.mark.parametrize(
+    "command", ["make -s status", 'eval "$(make -s env)"; make status STACK=dev']
+)
+def test_make_status_shows_the_dev_stack_or_one_that_is_named(
+    installation: Installation, command: str
+) -> None:
+    result = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    (title, *_) = result.stdout.splitlines()
+    assert title == f"{installation.outputs['namespace']}: {installation.outputs['endpoint']}"
+    for pod in (*installation.pods("buildkitd"), *installation.pods("buildkit-gateway")):
+        assert f"\n  {pod} " in result.stdout
+
+
 def test_make_client_certs_writes_files_that_only_their_owner_reads(
     installation: Installation, tmp_path: Path
 ) -> None:

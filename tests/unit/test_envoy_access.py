@@ -149,12 +149,16 @@ def test_the_log_has_lines_for_a_build_its_session_and_a_refusal_and_none_for_qu
     assert build["milliseconds"] >= 0
 
 
-def test_a_build_whose_hold_is_over_has_a_line_that_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rpc", [SOLVE, f"{CONTROL}/ListWorkers"])
+def test_what_waits_until_its_hold_is_over_has_a_line_that_says_so(
+    tmp_path: Path, rpc: str
+) -> None:
     with running(tmp_path, Protocol.HTTP2, hold=2) as gateway, client(gateway) as channel:
-        assert call(channel, SOLVE) is grpc.StatusCode.UNAVAILABLE
-        _, build = lines(gateway, 2)
-    assert build["outcome"] == "Unavailable"
-    assert build["milliseconds"] >= 1500
+        assert call(channel, rpc) is grpc.StatusCode.UNAVAILABLE
+        *_, ended = lines(gateway, 2 if rpc == SOLVE else 1)
+    assert ended["rpc"] == rpc
+    assert ended["outcome"] == "Unavailable"
+    assert ended["milliseconds"] >= 1500
 
 
 def test_the_log_of_bytes_has_a_line_for_each_connection(tmp_path: Path) -> None:
