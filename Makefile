@@ -2,6 +2,10 @@
 PYTHON := .venv/bin/python
 LAB := $(PYTHON) -m lab
 FAST := tests/unit tests/contract tests/golden
+# For every platform, and the oldest Python that the project runs on; one version for all where there is one.
+COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-package pulumi-buildkit --annotation-style line \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 CLIENT ?= dev
 DIR ?= certs
 
@@ -58,6 +62,11 @@ docs: python ## make the reference pages from the code
 .PHONY: site
 site: python ## build/site: the docs as a site, where no link is dead
 	@$(PYTHON) -m sphinx --quiet --fail-on-warning --fresh-env docs build/site
+
+.PHONY: lock
+lock: python ## pin all Python packages, with hashes, in requirements*.lock; UPGRADE=1: their newest versions
+	@$(COMPILE) requirements.txt --output-file requirements.lock
+	@$(COMPILE) requirements-dev.txt --constraint requirements.lock --output-file requirements-dev.lock
 
 .PHONY: measure
 measure: machine python ## record how long these take in docs/measurements.md; COLD=1: from nothing cached

@@ -1,6 +1,6 @@
-"""The project's Python environment, `.venv`, made anew when its requirements change.
+"""The project's Python environment, `.venv`, made anew when its lock file changes.
 
-Runs on any Python 3.11 without further packages.
+Runs on any Python 3.11 without further packages. pip refuses a file whose hash is not in the lock.
 """
 
 import hashlib
@@ -12,11 +12,16 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parent.parent
 VENV = REPO / ".venv"
 STAMP = VENV / "installed"
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "components/pyproject.toml")
+LOCK = "requirements-dev.lock"
+REQUIREMENTS = (LOCK, "components/pyproject.toml")
+_ADVICE = (
+    "pip install failed: check that the Python package registry can be reached, "
+    f"and gives what {LOCK} pins"
+)
 
 
 def main() -> None:
-    """Have `.venv` hold what the requirements say."""
+    """Have `.venv` hold what the lock file says."""
     if sys.version_info < (3, 11):  # noqa: UP036
         sys.exit(f"lab: {sys.executable} is Python {sys.version.split()[0]}: install 3.11 or newer")
     wanted = _fingerprint()
@@ -28,10 +33,10 @@ def main() -> None:
         [sys.executable, "-m", "venv", str(VENV)],
         "python3 -m venv failed: install Debian's python3-venv",
     )
-    _run(
-        [str(VENV / "bin/pip"), "install", "--quiet", "--requirement", "requirements-dev.txt"],
-        "pip install failed: check that the Python package registry can be reached",
-    )
+    pip = [str(VENV / "bin/pip"), "install", "--quiet"]
+    _run([*pip, "--require-hashes", "--requirement", LOCK], _ADVICE)
+    # A directory has no hash, and what builds it is in the lock.
+    _run([*pip, "--no-deps", "--no-build-isolation", "--editable", "components"], _ADVICE)
     STAMP.write_text(wanted)
     print(f"✓ Python environment {time.monotonic() - started:.0f} s", file=sys.stderr)
 

@@ -1,6 +1,7 @@
 """What is said when a package registry can't be reached."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,24 +13,45 @@ from lab import LabError, bootstrap, debian
 from lab.paths import REPO
 
 NOBODY_LISTENS = "http://127.0.0.1:9/simple"
+ADVICE = (
+    "lab: pip install failed: check that the Python package registry can be reached, and gives "
+    "what requirements-dev.lock pins"
+)
 
 
-def test_an_unreachable_python_registry_is_one_clear_last_line(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One without its Python environment."""
+    directory = tmp_path_factory.mktemp("checkout")
     for name in (*bootstrap.REQUIREMENTS, "lab/__init__.py", "lab/bootstrap.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(REPO / name, tmp_path / name)
-    unreachable = {"PIP_INDEX_URL": NOBODY_LISTENS, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
+        (directory / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPO / name, directory / name)
+    return directory
+
+
+def refused(checkout: Path, **environment: str) -> str:
+    """What is said when the environment can't be had."""
     result = subprocess.run(
         [sys.executable, "-m", "lab.bootstrap"],
-        cwd=tmp_path,
-        env={**os.environ, **unreachable},
+        cwd=checkout,
+        env={**os.environ, **environment, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"},
         capture_output=True,
         text=True,
     )
     assert result.returncode == 1
-    advice = "lab: pip install failed: check that the Python package registry can be reached"
-    assert result.stderr.splitlines()[-1] == advice
-    assert not (tmp_path / ".venv" / "installed").exists()
+    assert not (checkout / ".venv" / "installed").exists()
+    assert result.stderr.splitlines()[-1] == ADVICE
+    return result.stderr
+
+
+def test_an_unreachable_python_registry_is_one_clear_last_line(checkout: Path) -> None:
+    refused(checkout, PIP_INDEX_URL=NOBODY_LISTENS)
+
+
+def test_a_package_that_is_not_the_one_that_was_pinned_is_refused(checkout: Path) -> None:
+    lock = checkout / bootstrap.LOCK
+    lock.write_text(re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", lock.read_text()))
+    assert "DO NOT MATCH THE HASHES" in refused(checkout)
 
 
 def with_programs(directory: Path, monkeypatch: pytest.MonkeyPatch, **programs: str) -> None:
