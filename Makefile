@@ -68,6 +68,10 @@ lock: python ## pin all Python packages, with hashes, in requirements*.lock; UPG
 	@$(COMPILE) requirements.txt --output-file requirements.lock
 	@$(COMPILE) requirements-dev.txt --constraint requirements.lock --output-file requirements-dev.lock
 
+.PHONY: sbom
+sbom: python ## build/sbom.cdx.json: what a stack consists of, as CycloneDX
+	@$(PYTHON) -m supply
+
 .PHONY: measure
 measure: machine python ## record how long these take in docs/measurements.md; COLD=1: from nothing cached
 	@$(PYTHON) -m lab.measure $(if $(COLD),--cold)

@@ -12,6 +12,17 @@ RUN = {
     "make up": ("tests/lab/test_make.py", 'make("up"'),
     "KUBECONFIG=* make up": ("tests/lab/test_make.py", 'make("up", KUBECONFIG='),
     "make test": (".ci/run", "make test"),
+    "make lock": ("tests/unit/test_supply.py", '"make", "lock"'),
+    "make sbom": ("tests/unit/test_supply.py", '"make", "-s", "sbom"'),
+    "python3 -m venv .venv": ("lab/bootstrap.py", '"-m", "venv", str(VENV)'),
+    ".venv/bin/pip install --require-hashes *": (
+        "lab/bootstrap.py",
+        '"--require-hashes", "--requirement"',
+    ),
+    ".venv/bin/pip install --no-deps *": (
+        "lab/bootstrap.py",
+        '"--no-deps", "--no-build-isolation", "--editable", "components"',
+    ),
     "make client-certs CLIENT=* DIR=*": ("tests/lab/test_make.py", '"client-certs", "CLIENT=dev"'),
     "make status": ("tests/lab/test_make.py", "make -s status"),
     "make status STACK=*": ("tests/lab/test_make.py", "make status STACK=dev"),
