@@ -17,6 +17,7 @@ from pulumi_buildkit.gateway import (
     ServiceType,
 )
 from pulumi_buildkit.job import BuildkitJob, BuildkitJobArgs
+from pulumi_buildkit.node_preflight import NodePreflight, NodePreflightArgs
 from pulumi_buildkit.pod import BuildkitPod, BuildkitPodArgs
 from pulumi_buildkit.registry import RegistryArgs
 from pulumi_buildkit.role import Role
@@ -49,6 +50,8 @@ __all__ = [
     "GarbageCollectionArgs",
     "Gateway",
     "GatewayArgs",
+    "NodePreflight",
+    "NodePreflightArgs",
     "Protocol",
     "RegistryArgs",
     "ResourcesArgs",

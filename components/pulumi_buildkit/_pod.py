@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _buildkitd_toml, _drain, _volumes
+from pulumi_buildkit import _buildkitd_toml, _drain, _script, _volumes
 from pulumi_buildkit.daemon import DRAIN_TIMEOUT, DaemonArgs, ResourcesArgs
 from pulumi_buildkit.metadata import labels
 from pulumi_buildkit.overlay import merged
@@ -125,6 +125,38 @@ def proof_template(of: Buildkitd) -> k8s.core.v1.PodTemplateSpecArgs:
         [container],
         [*files(of), empty_dir(cache)],
         restart_policy="Never",
+    )
+
+
+def probe_template(
+    name: str, daemon: DaemonArgs, node: str | None
+) -> k8s.core.v1.PodTemplateSpecArgs:
+    """A pod that says whether a *node* can run such a buildkitd: it builds something there.
+
+    On a node that is named it needs no room that a scheduler would look for, and no toleration.
+    """
+    cache, chosen = "scratch", variant(daemon)
+    security = Security(daemon.get("security", Security.ROOTLESS)).value
+    container = k8s.core.v1.ContainerArgs(
+        name=CONTAINER,
+        image=image(daemon),
+        command=_script.command(
+            *("sh", ("probe_node.sh",), security, chosen.socket),
+            *(chosen.buildkitd, *chosen.buildkitd_args),
+        ),
+        security_context=chosen.security_context,
+        resources=resources(_nothing_set_aside(daemon.get("resources", {}))),
+        # The reason is the last line.
+        termination_message_policy="FallbackToLogsOnError",
+        volume_mounts=[k8s.core.v1.VolumeMountArgs(name=cache, mount_path=chosen.data_directory)],
+    )
+    return template(
+        labelled(name, "preflight"),
+        {**daemon, "pod": _trial(daemon.get("pod", {}))},
+        [container],
+        [empty_dir(cache)],
+        restart_policy="Never",
+        node_name=node,
     )
 
 
