@@ -9,7 +9,7 @@ from pulumi_buildkit.secret_layout import SecretLayout
 from pulumi_buildkit.volume import VolumeKind
 
 from docs.reference.docstrings import described, members
-from settings import PROJECT, Mode, Settings
+from settings import PROJECT, Mode, Preflight, Settings
 
 _HEAD = """\
 # Configuration
@@ -34,6 +34,7 @@ _ENUMS: dict[str, type[Enum]] = {
     for enum in (
         ExternalTrafficPolicy,
         Mode,
+        Preflight,
         Protocol,
         Role,
         Routing,

@@ -41,7 +41,8 @@ JOB = {"context": "https://github.com/moby/buildkit.git"}
 KEYS = (
     "the keys are mode, security, namespace, createNamespace, image, replicas, autoscaling, "
     "farm, updateTimeout, clients, gateway, certificates, registries, garbageCollection, "
-    "maxParallelism, buildkitd, resources, drain, volume, pod, job, userNamespaces"
+    "maxParallelism, buildkitd, resources, drain, volume, pod, job, userNamespaces, "
+    "preflight"
 )
 GATEWAY_KEYS = (
     "the keys are enabled, protocol, service, host, port, nodePort, annotations, "
