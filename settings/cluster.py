@@ -120,7 +120,7 @@ class Cluster:
     @cached_property
     def _api(self) -> client.ApiClient:
         try:
-            return client.ApiClient(_configuration())
+            return client.ApiClient(configuration())
         except Exception as error:
             # A kubeconfig may say anything, and the client reads it without care.
             raise ConfigException(f"no way to it: {error}") from None
@@ -146,7 +146,7 @@ class Cluster:
             raise NoAnswerError(self._unreachable) from None
 
 
-def _configuration() -> client.Configuration:
+def configuration() -> client.Configuration:
     """The way to the cluster, as the provider finds it.
 
     https://www.pulumi.com/registry/packages/kubernetes/installation-configuration/

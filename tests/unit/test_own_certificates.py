@@ -286,7 +286,7 @@ def test_an_expired_ca_is_a_mistake() -> None:
     assert said(ca, server(ca)) == ["ca: CN=our CA ended on 2026-05-31 23:00:00+00:00; renew it"]
 
 
-YEAR_OLD = {"begins": timedelta(days=-300)}
+YEAR_OLD: dict[str, Any] = {"begins": timedelta(days=-300)}
 
 
 def soon(ca: Issued, leaf: Issued) -> list[str]:
@@ -311,7 +311,7 @@ def test_what_lasts_a_while_or_has_ended_is_not_about_to_end() -> None:
 
 def test_what_is_renewed_daily_is_about_to_end_in_its_last_quarter() -> None:
     ca = authority(ends=timedelta(days=900))
-    day = {"begins": timedelta(hours=-17), "ends": timedelta(hours=7)}
+    day: dict[str, Any] = {"begins": timedelta(hours=-17), "ends": timedelta(hours=7)}
     assert soon(ca, server(ca, **day)) == []
     (complaint,) = soon(ca, server(ca, begins=timedelta(hours=-19), ends=timedelta(hours=5)))
     assert complaint.startswith("cert: ends in 0 days")
