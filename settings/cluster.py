@@ -23,6 +23,11 @@ _DEFAULT_CLASS = (
 )
 
 
+# Labels of nodes that may be made as pods need them: by GKE (Autopilot, auto-provisioning), and by
+# EKS (Auto Mode, Fargate). Neither has to leave another trace.
+_CHANGING = {"cloud.google.com/gke-nodepool", "eks.amazonaws.com/compute-type"}
+
+
 class NoAnswerError(Exception):
     """The cluster does not say."""
 
@@ -101,10 +106,12 @@ class Cluster:
 
     @cached_property
     def adds_nodes(self) -> bool:
-        """Whether it is seen to: by Karpenter, or by the status of its cluster-autoscaler."""
+        """Whether it seems to: by its nodes, Karpenter, or the status of its cluster-autoscaler."""
         status = ("cluster-autoscaler-status", "kube-system")
-        return "karpenter.sh" in self.api_groups or bool(
-            self._answer(client.CoreV1Api, "read_namespaced_config_map", *status)
+        return (
+            any(_CHANGING & set(node.metadata.labels or {}) for node in self.nodes)
+            or "karpenter.sh" in self.api_groups
+            or bool(self._answer(client.CoreV1Api, "read_namespaced_config_map", *status))
         )
 
     def serves(self, group: str, version: str) -> bool:

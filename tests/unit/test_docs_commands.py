@@ -13,6 +13,7 @@ RUN = {
     "KUBECONFIG=* make up": ("tests/lab/test_make.py", 'make("up", KUBECONFIG='),
     "make test": (".ci/run", "make test"),
     "make client-certs CLIENT=* DIR=*": ("tests/lab/test_make.py", '"client-certs", "CLIENT=dev"'),
+    "make preflight KUBECONFIG=*": ("tests/lab/test_preflight.py", 'make("preflight", KUBECONFIG='),
     "make render STACK=dev DIR=manifests*": ("tests/lab/test_render.py", '"render", f"STACK='),
     "kubectl apply --server-side *": ("tests/lab/test_render.py", '"apply", "--server-side"'),
     "pulumi stack rm --force *": ("tests/lab/test_render.py", '"stack", "rm", "--force"'),

@@ -737,24 +737,27 @@ def test_a_cluster_without_nodes_may_get_some(api: Api) -> None:
     assert preflight.check(big()) == []
 
 
-AUTOSCALERS: dict[str, tuple[str, Object]] = {
-    "Karpenter": (
-        "/apis/",
-        {"kind": "APIGroupList", "groups": [{"name": "karpenter.sh", "versions": []}]},
-    ),
-    "cluster-autoscaler": (
-        "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status",
-        named("cluster-autoscaler-status"),
-    ),
+STATUS = "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status"
+
+
+def groups(*names: str) -> Object:
+    return {"kind": "APIGroupList", "groups": [{"name": name, "versions": []} for name in names]}
+
+
+AUTOSCALERS: dict[str, Object] = {
+    "Karpenter": {"/apis/": groups("karpenter.sh")},
+    "cluster-autoscaler": {STATUS: named("cluster-autoscaler-status")},
+    "GKE": {NODES: listed(node(labels={"cloud.google.com/gke-nodepool": "a"}))},
+    "EKS": {NODES: listed(node(labels={"eks.amazonaws.com/compute-type": "auto"}))},
 }
 
 
-@pytest.mark.parametrize(("path", "there"), AUTOSCALERS.values(), ids=AUTOSCALERS)
+@pytest.mark.parametrize("there", AUTOSCALERS.values(), ids=AUTOSCALERS)
 def test_where_larger_nodes_may_be_added_it_is_a_warning(
-    path: str, there: Object, api: Api, warnings: list[str]
+    there: Object, api: Api, warnings: list[str]
 ) -> None:
     api.objects[NODES] = listed(node())
-    api.objects[path] = there
+    api.objects |= there
     assert preflight.check(big()) == []
     assert warnings == [TOO_MUCH]
 
@@ -797,10 +800,6 @@ def test_a_load_balancer_class_needs_the_controller_that_it_belongs_to(api: Api)
 def test_of_an_unknown_load_balancer_class_nothing_can_be_known(api: Api) -> None:
     api.objects["/apis/"] = groups("apps")
     assert preflight.check(balanced("example.com/own")) == []
-
-
-def groups(*names: str) -> Object:
-    return {"kind": "APIGroupList", "groups": [{"name": name, "versions": []} for name in names]}
 
 
 def class_of(provisioner: str) -> Object:
