@@ -1,6 +1,7 @@
 """What `make preflight` does."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -75,6 +76,8 @@ def main() -> None:
     parser.add_argument("--image")
     parser.add_argument("--timeout", type=float, default=PATIENCE)
     given = parser.parse_args()
+    # The namespace goes then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         kinds = preflight(given.image, given.timeout)
     except PreflightError as error:
