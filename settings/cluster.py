@@ -106,13 +106,16 @@ class Cluster:
 
     @cached_property
     def adds_nodes(self) -> bool:
-        """Whether it seems to: by its nodes, Karpenter, or the status of its cluster-autoscaler."""
+        """Whether it may: by its nodes, Karpenter, its cluster-autoscaler's status, or unsaid."""
         status = ("cluster-autoscaler-status", "kube-system")
-        return (
-            any(_CHANGING & set(node.metadata.labels or {}) for node in self.nodes)
-            or "karpenter.sh" in self.api_groups
-            or bool(self._answer(client.CoreV1Api, "read_namespaced_config_map", *status))
-        )
+        try:
+            return (
+                any(_CHANGING & set(node.metadata.labels or {}) for node in self.nodes)
+                or "karpenter.sh" in self.api_groups
+                or bool(self._answer(client.CoreV1Api, "read_namespaced_config_map", *status))
+            )
+        except NoAnswerError:
+            return True
 
     def serves(self, group: str, version: str) -> bool:
         """Whether it has an API that is not Kubernetes' own."""

@@ -20,7 +20,7 @@ from settings import overlay_secrets, placement, room
 from settings.extent import Preflight
 from settings.mistakes import Mistake, Place, line
 from settings.modes import Mode
-from settings.stack import WORKLOAD, Settings
+from settings.stack import PROJECT, WORKLOAD, Settings
 
 if TYPE_CHECKING:
     from settings.cluster import Cluster
@@ -221,7 +221,9 @@ def _too_few_volumes(
 
 
 def _is_ours(settings: Settings, claimed: Any, namespace: str) -> bool:
-    return bool(claimed) and _is_claim(settings, claimed.name) and claimed.namespace == namespace
+    # One that Pulumi named is not known yet.
+    is_there = bool(claimed) and namespace in ("", claimed.namespace)
+    return is_there and _is_claim(settings, claimed.name)
 
 
 def _no_load_balancer(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
@@ -383,7 +385,9 @@ def _overlay_lacks_secrets(
         kind = _Doubt if mention.optional else Mistake
         if found is None:
             complaint = f"is no Secret in the namespace {namespace}; make it first"
-            yield kind(mention.place, complaint, mention.name)
+            # What is called as the stack's own Secrets are, it may be about to make.
+            if not mention.name.startswith(PROJECT):
+                yield kind(mention.place, complaint, mention.name)
             continue
         for place, key in mention.keys:
             if key not in (found.data or {}):

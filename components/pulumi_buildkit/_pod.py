@@ -42,7 +42,8 @@ class Buildkitd:
     name: str
     """Of the component."""
     daemon: DaemonArgs
-    config_map: pulumi.Input[str]
+    config_map: pulumi.Input[str] | None
+    """`None`: it has no configuration."""
     certificates: Certificates | None
     """`None`: it listens on its Unix socket only."""
 
@@ -135,26 +136,23 @@ def probe_template(
 
     On a node that is named it needs no room that a scheduler would look for, and no toleration.
     """
+    of = Buildkitd(name, daemon, config_map=None, certificates=None)
     cache, chosen = "scratch", variant(daemon)
     security = Security(daemon.get("security", Security.ROOTLESS)).value
-    container = k8s.core.v1.ContainerArgs(
-        name=CONTAINER,
-        image=image(daemon),
+    container = _container(
+        of,
+        cache,
         command=_script.command(
             *("sh", ("probe_node.sh",), security, chosen.socket),
             *(chosen.buildkitd, *chosen.buildkitd_args),
         ),
-        security_context=chosen.security_context,
         resources=resources(_nothing_set_aside(daemon.get("resources", {}))),
-        # The reason is the last line.
-        termination_message_policy="FallbackToLogsOnError",
-        volume_mounts=[k8s.core.v1.VolumeMountArgs(name=cache, mount_path=chosen.data_directory)],
     )
     return template(
         labelled(name, "preflight"),
         {**daemon, "pod": _trial(daemon.get("pod", {}))},
         [container],
-        [empty_dir(cache)],
+        [*files(of), empty_dir(cache)],
         restart_policy="Never",
         node_name=node,
     )
@@ -271,10 +269,10 @@ def _arguments(of: Buildkitd) -> list[str]:
 
 def files(of: Buildkitd) -> list[k8s.core.v1.VolumeArgs]:
     """What its container mounts besides its cache."""
-    config = _volumes.config("config", of.config_map)
-    return (
-        [_volumes.certificates("certs", *of.certificates), config] if of.certificates else [config]
-    )
+    return [
+        *([_volumes.certificates("certs", *of.certificates)] if of.certificates else []),
+        *([] if of.config_map is None else [_volumes.config("config", of.config_map)]),
+    ]
 
 
 def _container(
@@ -297,7 +295,11 @@ def _container(
         termination_message_policy="FallbackToLogsOnError",
         volume_mounts=[
             *([_volumes.mount("certs", _CERTIFICATES)] if of.certificates else []),
-            _volumes.mount("config", _buildkitd_toml.DIRECTORY),
+            *(
+                []
+                if of.config_map is None
+                else [_volumes.mount("config", _buildkitd_toml.DIRECTORY)]
+            ),
             *mounts,
             k8s.core.v1.VolumeMountArgs(name=cache, mount_path=chosen.data_directory),
         ],

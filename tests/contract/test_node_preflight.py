@@ -43,8 +43,8 @@ def test_it_runs_as_buildkitd_does(security: Security) -> None:
     assert spec.get("hostUsers") is variant.host_users
     # A quota may ask for limits, and a full node has room for no request.
     assert container["resources"] == {"limits": {"memory": "4Gi"}, "requests": {"memory": "0"}}
-    (mount,) = container["volumeMounts"]
-    assert mount["mountPath"] == variant.data_directory
+    assert variant.data_directory in {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert "/certs" not in str(container["volumeMounts"])
     assert container["command"][4:] == [
         security.value,
         variant.socket,

@@ -563,6 +563,12 @@ def test_the_overlay_s_secrets_are_not_asked_for_in_a_namespace_that_is_yet_to_b
     assert warnings == []
 
 
+def test_the_stack_s_own_secrets_may_be_yet_to_be_made(api: Api) -> None:
+    api.objects[CORE] = named("build")
+    own = {"name": "own", "secret": {"secretName": "buildkit-dev-client-certs"}}
+    assert preflight.check(settings(pod={"spec": {"volumes": [own]}})) == []
+
+
 def node(name: str = "one", **more: Any) -> Object:
     """A node with 4 CPUs and 8Gi, of the kind that most are here."""
     info = {
@@ -762,6 +768,15 @@ def test_where_larger_nodes_may_be_added_it_is_a_warning(
     assert warnings == [TOO_MUCH]
 
 
+def test_a_cluster_that_does_not_say_whether_it_adds_nodes_may(
+    api: Api, warnings: list[str]
+) -> None:
+    api.objects[NODES] = listed(node())
+    api.statuses = {STATUS: 403}
+    assert preflight.check(big()) == []
+    assert warnings == [TOO_MUCH]
+
+
 def handlers(*able: bool) -> Object:
     named = [{"name": str(n), "features": {"userNamespaces": a}} for n, a in enumerate(able)]
     return {"status": {"runtimeHandlers": named}}
@@ -846,6 +861,9 @@ def test_volumes_that_nobody_makes_have_to_be_there(api: Api) -> None:
         "ReadWriteOnce and of 50Gi or more; make the others, or take another class"
     ]
     assert preflight.check(settings(**{**given, "replicas": "2"})) == []
+    # Those of a namespace that Pulumi named count before it is known.
+    unnamed = {"mode": "statefulset", "replicas": "3", "clients": '{"dev": {}}'}
+    assert preflight.check(parse(unnamed)) == []
 
 
 def test_a_stack_that_wants_nothing_asked_is_not_held_against_the_cluster(
