@@ -213,9 +213,11 @@ def daemon(settings: Settings) -> Any:
         for key, value in settings.model_dump(exclude_unset=True, exclude_none=True).items()
         if key in buildkit.DaemonArgs.__annotations__
     }
+    measured = settings.monitoring.buildkitd
     return {
         **given,
         "drain_timeout": settings.drain.timeout,
+        **({"metrics": {"image": settings.gateway.image}} if measured else {}),
         "config": hidden("buildkitd", settings.buildkitd),
     }
 

@@ -53,6 +53,11 @@ def test_it_runs_as_buildkitd_does(security: Security) -> None:
     ]
 
 
+def test_it_is_not_traced() -> None:
+    (spec,) = specs(make(daemon={"traces": {"endpoint": "http://collector:4317"}})).values()
+    assert "env" not in spec["containers"][0]
+
+
 def test_the_reason_is_the_error_of_the_update() -> None:
     made = make(nodes=KINDS, update_timeout=90)
     for job in made.of("Job"):
