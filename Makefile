@@ -37,6 +37,10 @@ client-certs: python ## write ca.pem, cert.pem, key.pem: make client-certs CLIEN
 render: python ## write manifests for kubectl and GitOps: make render STACK=dev DIR=manifests; SECRETS=1: with Secrets
 	@$(PYTHON) -m render --stack "$(STACK)" --directory "$(if $(filter file,$(origin DIR)),,$(DIR))" $(if $(SECRETS),--secrets)
 
+.PHONY: preflight
+preflight: python ## say which security variants the nodes can run, of the lab or of $KUBECONFIG; IMAGE=…: from a mirror
+	@$(if $(KUBECONFIG),,lab="$$($(LAB) env)" && eval "$$lab" &&) $(PYTHON) -m preflight $(if $(IMAGE),--image "$(IMAGE)")
+
 .PHONY: test
 test: machine test-fast ## prove the project: lint, types, and every test, on the real cluster
 	@$(PYTHON) -m pytest -n 4 --dist loadfile --durations 15 -m "not alone" tests/lab

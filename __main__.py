@@ -12,7 +12,18 @@ from pulumi_buildkit.overlay import DIRECTIVE, MERGE_KEYS
 from pulumi_buildkit.secret_layout import FILES
 from pydantic.alias_generators import to_camel
 
-from settings import WORKLOAD, AutoscalingSettings, Mode, Settings, checked, is_secret, load
+from settings import (
+    PREFLIGHT,
+    WORKLOAD,
+    AutoscalingSettings,
+    Mode,
+    Preflight,
+    Settings,
+    checked,
+    is_secret,
+    load,
+    node_kinds,
+)
 
 EDGE = "buildkit"
 GATEWAY = "buildkit-gateway"
@@ -173,6 +184,44 @@ def prepare_nodes(settings: Settings, namespace: pulumi.Output[str]) -> list[pul
     return [buildkit.UserNamespaces("sysctl-userns", given)]
 
 
+def try_nodes(
+    settings: Settings, namespace: pulumi.Output[str], after: list[pulumi.Resource]
+) -> pulumi.Output[str]:
+    """The *namespace*, when a node of each kind has built something in it, if that is asked for.
+
+    So nothing else is made before.
+    """
+    if settings.preflight is not Preflight.NODES:
+        return namespace
+    tried = buildkit.NodePreflight(
+        PREFLIGHT,
+        {
+            "namespace": namespace,
+            "daemon": daemon(settings),
+            "nodes": node_kinds(settings),
+            "update_timeout": settings.update_timeout,
+        },
+        pulumi.ResourceOptions(depends_on=after),
+    )
+    return tried.namespace
+
+
+def daemon(settings: Settings) -> Any:
+    """What the stack says of buildkitd itself."""
+    given = {
+        key: hidden(to_camel(key), value)
+        for key, value in settings.model_dump(exclude_unset=True, exclude_none=True).items()
+        if key in buildkit.DaemonArgs.__annotations__
+    }
+    measured = settings.monitoring.buildkitd
+    return {
+        **given,
+        "drain_timeout": settings.drain.timeout,
+        **({"metrics": {"image": settings.gateway.image}} if measured else {}),
+        "config": hidden("buildkitd", settings.buildkitd),
+    }
+
+
 def hidden(key: str, value: Any) -> Any:
     """*value*, with its texts as secret as the stack's *key* is: state and outputs show none."""
     if isinstance(value, dict):
@@ -194,23 +243,12 @@ def run_buildkitd(
 ) -> Any:
     """The component of the mode, with those of all settings that it has an argument for."""
     kind = KINDS[settings.mode]
-    measured = settings.monitoring.buildkitd
     volume = settings.volume.model_dump(exclude_unset=True, exclude_none=True)
     job = hidden("job", settings.job.model_dump(exclude_unset=True) if settings.job else {})
-    daemon = {
-        key: hidden(to_camel(key), value)
-        for key, value in settings.model_dump(exclude_unset=True, exclude_none=True).items()
-        if key in buildkit.DaemonArgs.__annotations__
-    }
     given = {
         **job,
         "namespace": namespace,
-        "daemon": {
-            **daemon,
-            "drain_timeout": settings.drain.timeout,
-            **({"metrics": {"image": settings.gateway.image}} if measured else {}),
-            "config": hidden("buildkitd", settings.buildkitd),
-        },
+        "daemon": daemon(settings),
         "build": job,
         "certificates": server and server.secret,
         "certificates_layout": server and server.layout,
@@ -345,7 +383,9 @@ def kube_pod_commands(pods: pulumi.Output[list[str]], namespace: pulumi.Output[s
 def main() -> None:
     """Wire the stack: certificates, buildkitd, and the gateway in front of it."""
     settings = load()
-    namespace = make_namespace(settings)
+    own = make_namespace(settings)
+    prepared = prepare_nodes(settings, own)
+    namespace = try_nodes(settings, own, prepared)
     edge = edge_certificate(settings, namespace) if settings.clients else None
     outputs: Outputs = {
         "namespace": namespace,
@@ -361,7 +401,7 @@ def main() -> None:
         if settings.traits.listens
         else None
     )
-    workload = run_buildkitd(settings, namespace, listening, prepare_nodes(settings, namespace))
+    workload = run_buildkitd(settings, namespace, listening, prepared)
     outputs["workload"] = workload.workload
     if edge and internal:
         gateway = make_gateway(settings, namespace, workload, edge, internal)

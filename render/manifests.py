@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from render.recording import Recording, Resource, Values
-from settings import WORKLOAD
+from settings import PREFLIGHT, WORKLOAD
 
 Object = dict[str, Any]
 
@@ -28,8 +28,8 @@ _ORDER = {
     "PodDisruptionBudget": 60,
     "ScaledObject": 60,
 }
-# It is tried before an update, which only an engine can have wait for it.
-_PROOF = f"{WORKLOAD}-proof"
+# They are tried before an update, which only an engine can have wait for them.
+_TRIALS = (f"{WORKLOAD}-proof", PREFLIGHT)
 _PULUMI = "pulumi.com/"
 
 
@@ -65,7 +65,7 @@ class Needed:
 def manifests(recording: Recording) -> list[Manifest]:
     """All that is to be applied, in that order."""
     resources = (r for r in recording.resources if r.type.startswith("kubernetes:"))
-    made = [_manifest(resource) for resource in resources if resource.name != _PROOF]
+    made = [_manifest(resource) for resource in resources if not resource.name.startswith(_TRIALS)]
     return sorted(made, key=lambda manifest: manifest.file)
 
 

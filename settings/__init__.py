@@ -11,16 +11,19 @@ from settings.daemon import (
     ResourceSettings,
     VolumeSettings,
 )
+from settings.extent import Preflight
 from settings.gateway import GatewaySettings
 from settings.job import BuildSecretSettings, JobSettings
 from settings.modes import MODES, Mode, Traits
 from settings.nodes import UserNamespaceSettings
+from settings.preflight import node_kinds
 from settings.reading import checked, is_secret, load, parse
 from settings.section import Section, section_of
-from settings.stack import PROJECT, WORKLOAD, Settings
+from settings.stack import PREFLIGHT, PROJECT, WORKLOAD, Settings
 
 __all__ = [
     "MODES",
+    "PREFLIGHT",
     "PROJECT",
     "WORKLOAD",
     "AutoscalingSettings",
@@ -31,6 +34,7 @@ __all__ = [
     "GatewaySettings",
     "JobSettings",
     "Mode",
+    "Preflight",
     "RegistrySettings",
     "ResourceSettings",
     "Section",
@@ -41,6 +45,7 @@ __all__ = [
     "checked",
     "is_secret",
     "load",
+    "node_kinds",
     "parse",
     "section_of",
 ]

@@ -23,6 +23,11 @@ _DEFAULT_CLASS = (
 )
 
 
+# Labels of nodes that may be made as pods need them: by GKE (Autopilot, auto-provisioning), and by
+# EKS (Auto Mode, Fargate). Neither has to leave another trace.
+_CHANGING = {"cloud.google.com/gke-nodepool", "eks.amazonaws.com/compute-type"}
+
+
 class NoAnswerError(Exception):
     """The cluster does not say."""
 
@@ -53,13 +58,21 @@ class Cluster:
     @cached_property
     def storage_classes(self) -> dict[str, Any]:
         """By name."""
-        found = self._answer(client.StorageV1Api, "list_storage_class")
-        return {each.metadata.name: each for each in found.items}
+        found = self._list(client.StorageV1Api, "list_storage_class")
+        return {each.metadata.name: each for each in found}
 
-    def has_default_storage_class(self) -> bool:
-        """Whether a claim that names no class gets one."""
-        marks = (each.metadata.annotations or {} for each in self.storage_classes.values())
-        return any(mark.get(key) == "true" for mark in marks for key in _DEFAULT_CLASS)
+    def storage_class(self, name: str | None) -> Any:
+        """The class *name*, or that of a claim that names none; `None` if there is no such one."""
+        return self.storage_classes.get(name) if name else self._default_class()
+
+    def _default_class(self) -> Any:
+        def is_default(found: Any) -> bool:
+            mark = found.metadata.annotations or {}
+            return any(mark.get(key) == "true" for key in _DEFAULT_CLASS)
+
+        # Of several the newest is.
+        classes = filter(is_default, self.storage_classes.values())
+        return max(classes, key=lambda each: str(each.metadata.creation_timestamp), default=None)
 
     def namespace(self, name: str) -> Any:
         """The namespace *name*, or `None`."""
@@ -69,6 +82,41 @@ class Cluster:
         """The Secret *name*, or `None`."""
         return self._answer(client.CoreV1Api, "read_namespaced_secret", name, namespace)
 
+    @cached_property
+    def nodes(self) -> list[Any]:
+        """All of them."""
+        return self._list(client.CoreV1Api, "list_node")
+
+    @cached_property
+    def volumes(self) -> list[Any]:
+        """The persistent volumes, whoever has them."""
+        return self._list(client.CoreV1Api, "list_persistent_volume")
+
+    @cached_property
+    def csi_drivers(self) -> set[str]:
+        """The names of the drivers that said so."""
+        found = self._list(client.StorageV1Api, "list_csi_driver")
+        return {each.metadata.name for each in found}
+
+    @cached_property
+    def api_groups(self) -> set[str]:
+        """The names of all groups of APIs but Kubernetes' core."""
+        found = self._answer(client.ApisApi, "get_api_versions")
+        return {each.name for each in found.groups} if found else set()
+
+    @cached_property
+    def adds_nodes(self) -> bool:
+        """Whether it may: by its nodes, Karpenter, its cluster-autoscaler's status, or unsaid."""
+        status = ("cluster-autoscaler-status", "kube-system")
+        try:
+            return (
+                any(_CHANGING & set(node.metadata.labels or {}) for node in self.nodes)
+                or "karpenter.sh" in self.api_groups
+                or bool(self._answer(client.CoreV1Api, "read_namespaced_config_map", *status))
+            )
+        except NoAnswerError:
+            return True
+
     def serves(self, group: str, version: str) -> bool:
         """Whether it has an API that is not Kubernetes' own."""
         return bool(self._answer(client.CustomObjectsApi, "get_api_resources", group, version))
@@ -77,16 +125,20 @@ class Cluster:
         """The claims in *namespace* that have all these *labels*."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         listed = "list_namespaced_persistent_volume_claim"
-        found = self._answer(client.CoreV1Api, listed, namespace, label_selector=selector)
-        return found.items
+        return self._list(client.CoreV1Api, listed, namespace, label_selector=selector)
 
     @cached_property
     def _api(self) -> client.ApiClient:
         try:
-            return client.ApiClient(_configuration())
+            return client.ApiClient(configuration())
         except Exception as error:
             # A kubeconfig may say anything, and the client reads it without care.
             raise ConfigException(f"no way to it: {error}") from None
+
+    def _list(self, api: Any, question: str, *names: str, **selected: str) -> list[Any]:
+        """What there is; nothing where the cluster does not know of such things."""
+        found = self._answer(api, question, *names, **selected)
+        return found.items if found else []
 
     def _answer(self, api: Any, question: str, *names: str, **selected: str) -> Any:
         """What the cluster answers; `None` where there is no such thing."""
@@ -104,7 +156,7 @@ class Cluster:
             raise NoAnswerError(self._unreachable) from None
 
 
-def _configuration() -> client.Configuration:
+def configuration() -> client.Configuration:
     """The way to the cluster, as the provider finds it.
 
     https://www.pulumi.com/registry/packages/kubernetes/installation-configuration/

@@ -22,8 +22,10 @@ from pulumi_buildkit.certificates import is_address
 from pulumi_buildkit.secret_layout import LAYOUTS, SecretLayout, ServerKeys
 
 _SHOWN = 6
-# Whoever renews certificates is to have noticed by then.
-_SOON = timedelta(days=30)
+# Whoever renews certificates is to have done so by then: cert-manager does when a third of the time
+# is left, at the latest.
+_SOON = timedelta(days=14)
+_LEFT = 4
 # Envoy takes no shorter key, and Go no longer one.
 _RSA_BITS = range(2048, 8192 + 1)
 _CURVES = {"secp256r1", "secp384r1", "secp521r1"}
@@ -69,6 +71,20 @@ def secret_mistakes(
     return _mistakes(keys, ServerKeys(*(_text(data[key]) for key in keys)), hosts, now)
 
 
+def ending(ca: str, cert: str, key: str, now: datetime) -> list[str]:
+    """Which certificates of these PEM texts end soon: what `mistakes` lets pass, for days yet."""
+    return [*_ending(ServerKeys("ca", "cert", "key"), ServerKeys(ca, cert, key), now)]
+
+
+def secret_ending(
+    data: Mapping[str, bytes | str], layout: SecretLayout, now: datetime
+) -> list[str]:
+    """The same of a Secret's *data*."""
+    keys = LAYOUTS[layout].keys
+    pems = ServerKeys(*(_text(data.get(key) or b"") for key in keys))
+    return [*_ending(keys, pems, now)]
+
+
 def _text(value: bytes | str) -> str:
     plain = base64.b64decode(value) if isinstance(value, str) else value
     # PEM is ASCII; whatever else there is, is no PEM for that very reason.
@@ -105,6 +121,20 @@ def _mistakes(
     names: ServerKeys, pems: ServerKeys, hosts: Iterable[str], now: datetime
 ) -> list[str]:
     complaints: list[str] = []
+    server = _server(names, pems, complaints)
+    if server is None:
+        return complaints
+    return [
+        *_another_key(server),
+        *_weak_key(server),
+        *_not_signed(server),
+        *_not_usable(server, now),
+        *_other_hosts(server, hosts),
+    ]
+
+
+def _server(names: ServerKeys, pems: ServerKeys, complaints: list[str]) -> _Server | None:
+    """The server of these texts; of those that can't be read there is one of *complaints* each."""
 
     def read(load: Callable[[str], _Part], name: str, pem: str) -> _Part | None:
         try:
@@ -117,16 +147,18 @@ def _mistakes(
     shown = read(_certificates, names.cert, pems.cert)
     key = read(_private_key, names.key, pems.key)
     if authorities is None or shown is None or key is None:
-        return complaints
+        return None
     certificate, *others = shown
-    server = _Server(names, certificate, _issuers(certificate, others, authorities), key)
-    return [
-        *_another_key(server),
-        *_weak_key(server),
-        *_not_signed(server),
-        *_not_usable(server, now),
-        *_other_hosts(server, hosts),
-    ]
+    return _Server(names, certificate, _issuers(certificate, others, authorities), key)
+
+
+def _ending(names: ServerKeys, pems: ServerKeys, now: datetime) -> Iterator[str]:
+    server = _server(names, pems, [])
+    for name, certificate in _links(server) if server else ():
+        ends = certificate.not_valid_after_utc
+        left, life = ends - now, ends - certificate.not_valid_before_utc
+        if timedelta() <= left < min(_SOON, life / _LEFT):
+            yield f"{name} ends in {left.days} days, on {ends}; renew it before that"
 
 
 def _certificates(pem: str) -> list[x509.Certificate]:
@@ -241,8 +273,6 @@ def _not_usable(server: _Server, now: datetime) -> Iterator[str]:
         ends = certificate.not_valid_after_utc
         if now > ends:
             yield f"{name} ended on {ends}; renew it"
-        elif now + _SOON > ends and ends < server.certificate.not_valid_after_utc:
-            yield f"{name} ends on {ends}, before what it signed; renew it"
         uses = _extension(certificate, x509.ExtendedKeyUsage)
         if uses is not None and _USES.isdisjoint(uses):
             yield f"{name} is not for servers; take one with the extended key usage serverAuth"

@@ -4,31 +4,62 @@ Where nothing has to be asked, nothing is, and the Kubernetes client is not even
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pulumi
-from pulumi_buildkit import Security
+from pulumi_buildkit import Security, ServiceType
 from pulumi_buildkit.autoscaler import API_VERSION
 from pulumi_buildkit.metadata import labels
 from pulumi_buildkit.quantity import number
 from pulumi_buildkit.security import VARIANTS
 from pulumi_buildkit.volume import CLAIM_SIZE, VolumeKind
 
+from settings import overlay_secrets, placement, room
+from settings.extent import Preflight
 from settings.mistakes import Mistake, Place, line
 from settings.modes import Mode
-from settings.stack import WORKLOAD, Settings
+from settings.stack import PROJECT, WORKLOAD, Settings
 
 if TYPE_CHECKING:
     from settings.cluster import Cluster
 
 _USER_NAMESPACES = (1, 33)
 _POD_SECURITY = "pod-security.kubernetes.io/enforce"
+_LEVELS = ("privileged", "baseline", "restricted")
 _REGISTRY_CREDENTIALS = "kubernetes.io/dockerconfigjson"
 
 # What tells the claims that a mode's pods use from those that another mode left.
 _CLAIMS = {Mode.POD: "-pod", Mode.DEPLOYMENT: "", Mode.STATEFULSET: r"-\d+"}
+
+
+_NOT_PROVISIONED = "kubernetes.io/no-provisioner"
+# What provisions the volumes of classes that name a plugin of old, since Kubernetes 1.27 at the
+# latest. Each makes itself known as a CSIDriver.
+# https://kubernetes.io/docs/concepts/storage/volumes/#migrating-to-csi-drivers-from-in-tree-plugins
+_DRIVERS = {
+    "kubernetes.io/aws-ebs": "ebs.csi.aws.com",
+    "kubernetes.io/azure-disk": "disk.csi.azure.com",
+    "kubernetes.io/azure-file": "file.csi.azure.com",
+    "kubernetes.io/cinder": "cinder.csi.openstack.org",
+    "kubernetes.io/gce-pd": "pd.csi.storage.gke.io",
+    "kubernetes.io/vsphere-volume": "csi.vsphere.vmware.com",
+}
+
+# Classes of load balancers that one controller makes, which brings an API of its own. There is no
+# object for a class: of any other one nothing can be known.
+_BALANCERS = {
+    "service.k8s.aws/nlb": ("elbv2.k8s.aws", "the AWS Load Balancer Controller"),
+    "eks.amazonaws.com/": ("eks.amazonaws.com", "EKS Auto Mode"),
+    "networking.gke.io/": ("networking.gke.io", "GKE"),
+    "io.cilium/": ("cilium.io", "Cilium"),
+    "tailscale": ("tailscale.com", "Tailscale's operator"),
+}
+
+
+class _Doubt(Mistake):
+    """What may go well all the same: it is said, and nothing is refused for it."""
 
 
 class _Question(NamedTuple):
@@ -46,6 +77,7 @@ def check(settings: Settings) -> list[str]:
     What it does not say is left open, with a warning. A namespace that is not named in *settings*
     is known later: see `check_in`.
     """
+    _settle(_own_pem_ends(settings))
     known = settings.namespace or ""
     return _check(settings, known, [q for q in _QUESTIONS if known or not q.in_namespace])
 
@@ -57,7 +89,7 @@ def check_in(settings: Settings, namespace: str) -> list[str]:
 
 def _check(settings: Settings, namespace: str, questions: Sequence[_Question]) -> list[str]:
     arising = [question for question in questions if question.arises(settings)]
-    if not arising:
+    if not arising or settings.preflight is Preflight.NONE:
         return []
     # Half a second, which no other stack shall pay.
     from settings.cluster import Cluster, NoAnswerError
@@ -70,14 +102,44 @@ def _check(settings: Settings, namespace: str, questions: Sequence[_Question]) -
                 mistakes += question.ask(settings, cluster, namespace)
             except NoAnswerError as error:
                 unknown[_key(question)] = str(error)
+    _warn_of(unknown)
+    return _settle(mistakes)
+
+
+def _settle(found: Iterable[Mistake]) -> list[str]:
+    """The lines of the mistakes; doubts are said."""
+    lines: list[str] = []
+    for each in found:
+        say = pulumi.log.warn if isinstance(each, _Doubt) else lines.append
+        say(line(each))
+    return lines
+
+
+def _warn_of(unknown: Mapping[str, str]) -> None:
     if unknown:
         reasons = "; ".join(dict.fromkeys(unknown.values()))
         pulumi.log.warn(f"not checked against the cluster: {', '.join(unknown)} ({reasons})")
-    return [line(mistake) for mistake in mistakes]
 
 
 def _key(question: _Question) -> str:
     return ".".join(map(str, question.place))
+
+
+def node_kinds(settings: Settings) -> dict[str, str]:
+    """A node of each kind that buildkitd may run on, by the kind; the oldest stays the longest.
+
+    None where the cluster does not say which there are: a warning does.
+    """
+    from settings.cluster import Cluster, NoAnswerError
+
+    spec = settings.pod.get("spec") or {}
+    with Cluster() as cluster:
+        try:
+            found = placement.kinds(placement.candidates(cluster.nodes, spec))
+        except NoAnswerError as error:
+            _warn_of({"preflight": str(error)})
+            return {}
+    return {kind: nodes[0].metadata.name for kind, nodes in found.items()}
 
 
 def _server_is_too_old(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
@@ -91,22 +153,113 @@ def _server_is_too_old(settings: Settings, cluster: "Cluster", _: str) -> Iterat
         )
 
 
+def _no_runtime_can(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
+    nodes = placement.candidates(cluster.nodes, settings.pod.get("spec") or {})
+    # Kubelets that say nothing of their runtimes leave it open.
+    said = [
+        handler.features.user_namespaces
+        for node in nodes
+        for handler in node.status.runtime_handlers or ()
+        if handler.features
+    ]
+    if said and not any(said):
+        runtimes = sorted({node.status.node_info.container_runtime_version for node in nodes})
+        yield Mistake(
+            ("security",),
+            f"needs nodes whose container runtime has user namespaces, and none has ("
+            f"{', '.join(runtimes)}); take rootless or privileged, or update containerd to 2.0 and "
+            "runc to 1.2, or their likes",
+            settings.security.value,
+        )
+
+
+def _no_room(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
+    complaints = [*room.complaints(settings, cluster.nodes)]
+    if complaints:
+        kind = _Doubt if cluster.adds_nodes else Mistake
+        yield from (kind(*complaint) for complaint in complaints)
+
+
+def _volumes_can_t_be_had(settings: Settings, cluster: "Cluster", own: str) -> Iterator[Mistake]:
+    place, name = ("volume", "storageClass"), settings.volume.storage_class
+    found = cluster.storage_class(name)
+    # That there is none is said already.
+    provisioner = found.provisioner if found else ""
+    driver = _DRIVERS.get(provisioner, provisioner)
+    if driver in _DRIVERS.values() and driver not in cluster.csi_drivers:
+        yield Mistake(
+            place,
+            f"is a class whose volumes {driver} makes, and the cluster does not have that driver; "
+            "install it, or take another class",
+            found.metadata.name,
+        )
+    if provisioner == _NOT_PROVISIONED:
+        yield from _too_few_volumes(settings, cluster, found.metadata.name, own)
+
+
+def _too_few_volumes(
+    settings: Settings, cluster: "Cluster", name: str, own: str
+) -> Iterator[Mistake]:
+    size = settings.volume.size or CLAIM_SIZE
+    wanted = settings.scale.most if settings.mode is Mode.STATEFULSET else 1
+    there = [
+        volume
+        for volume in cluster.volumes
+        if volume.spec.storage_class_name == name
+        and number(volume.spec.capacity["storage"]) >= number(size)
+        and "ReadWriteOnce" in volume.spec.access_modes
+        and (volume.status.phase == "Available" or _is_ours(settings, volume.spec.claim_ref, own))
+    ]
+    if len(there) < wanted:
+        yield Mistake(
+            ("volume", "storageClass"),
+            f"is a class whose volumes are made by hand ({_NOT_PROVISIONED}), and {len(there)} of "
+            f"the {wanted} that are needed are there, free, ReadWriteOnce and of {size} or more; "
+            "make the others, or take another class",
+            name,
+        )
+
+
+def _is_ours(settings: Settings, claimed: Any, namespace: str) -> bool:
+    # One that Pulumi named is not known yet.
+    is_there = bool(claimed) and namespace in ("", claimed.namespace)
+    return is_there and _is_claim(settings, claimed.name)
+
+
+def _no_load_balancer(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
+    name = settings.gateway.load_balancer_class
+    assert name is not None
+    for prefix, (group, maker) in _BALANCERS.items():
+        if name.startswith(prefix) and group not in cluster.api_groups:
+            yield Mistake(
+                ("gateway", "loadBalancerClass"),
+                f"is {maker}'s, and the cluster does not have its API ({group}); take a class that "
+                "somebody makes there, or take it away for the cluster's own load balancers",
+                name,
+            )
+
+
 def _no_such_class(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
     place, name = ("volume", "storageClass"), settings.volume.storage_class
     there = ", ".join(sorted(cluster.storage_classes))
     instead = f"take one of {there}" if there else "it has none; take kind: emptyDir, or make one"
     if name is not None and name not in cluster.storage_classes:
         yield Mistake(place, f"is no storage class of the cluster; {instead}", name)
-    if name is None and not cluster.has_default_storage_class():
+    if name is None and cluster.storage_class(name) is None:
         yield Mistake(place, f"is missing, and the cluster has no default one; {instead}")
 
 
 def _claims(settings: Settings, cluster: "Cluster", namespace: str) -> Iterator[Any]:
     """The claims that are there of those that the mode's pods use."""
-    name = f"{VARIANTS[settings.security].cache}-{WORKLOAD}{_CLAIMS[settings.mode]}"
     for claim in cluster.claims(namespace, labels(WORKLOAD, "buildkitd")):
-        if re.fullmatch(name, claim.metadata.name):
+        if _is_claim(settings, claim.metadata.name):
             yield claim
+
+
+def _is_claim(settings: Settings, name: str) -> bool:
+    """Whether claims of the mode's pods are called so."""
+    ours = f"{VARIANTS[settings.security].cache}-{WORKLOAD}{_CLAIMS[settings.mode]}"
+    return bool(re.fullmatch(ours, name))
 
 
 def _claims_are_of_another_class(
@@ -163,13 +316,25 @@ def _namespace_is_not_ready(settings: Settings, cluster: "Cluster", name: str) -
         )
         return
     level = (found.metadata.labels or {}).get(_POD_SECURITY, "privileged")
-    if level != "privileged":
-        yield Mistake(
+    strictest = (
+        "privileged"
+        if settings.user_namespaces.enabled
+        else VARIANTS[settings.security].pod_security
+    )
+    if level in _LEVELS[_LEVELS.index(strictest) + 1 :]:
+        # What the overlay makes of it, the API server judges.
+        kind = _Doubt if _has_its_own_context(settings) else Mistake
+        yield kind(
             ("namespace",),
             f"has the label {_POD_SECURITY}={level}, which forbids BuildKit's pods; set it to "
-            "privileged there, or take another namespace",
+            f"{strictest} there, or take another namespace",
             name,
         )
+
+
+def _has_its_own_context(settings: Settings) -> bool:
+    spec = settings.pod.get("spec") or {}
+    return any(part.get("securityContext") for part in (spec, *(spec.get("containers") or ())))
 
 
 def _client_s_namespace_is_missing(
@@ -184,7 +349,7 @@ def _client_s_namespace_is_missing(
 def _own_certificate_fails(
     settings: Settings, cluster: "Cluster", namespace: str
 ) -> Iterator[Mistake]:
-    from settings.own_certificates import secret_mistakes
+    from settings.own_certificates import secret_ending, secret_mistakes
 
     place, name = ("certificates", "existingSecret"), settings.certificates.existing_secret
     assert name is not None
@@ -196,6 +361,42 @@ def _own_certificate_fails(
     hosts = [host] if host else []
     for complaint in secret_mistakes(found.data or {}, layout, hosts, datetime.now(UTC)):
         yield Mistake(place, complaint, name)
+    for complaint in secret_ending(found.data or {}, layout, datetime.now(UTC)):
+        yield _Doubt(place, complaint, name)
+
+
+def _own_pem_ends(settings: Settings) -> Iterator[Mistake]:
+    of = settings.certificates
+    if of.ca is not None and of.cert is not None and of.key_pem is not None:
+        from settings.own_certificates import ending
+
+        for complaint in ending(of.ca, of.cert, of.key_pem, datetime.now(UTC)):
+            key, _, what = complaint.partition(": ")
+            yield _Doubt(("certificates", key), what)
+
+
+def _overlay_lacks_secrets(
+    settings: Settings, cluster: "Cluster", namespace: str
+) -> Iterator[Mistake]:
+    if cluster.namespace(namespace) is None:
+        return
+    for mention in overlay_secrets.mentions(settings.pod):
+        found = cluster.secret(namespace, mention.name)
+        kind = _Doubt if mention.optional else Mistake
+        if found is None:
+            complaint = f"is no Secret in the namespace {namespace}; make it first"
+            # What is called as the stack's own Secrets are, it may be about to make.
+            if not mention.name.startswith(PROJECT):
+                yield kind(mention.place, complaint, mention.name)
+            continue
+        for place, key in mention.keys:
+            if key not in (found.data or {}):
+                yield kind(place, _no_key(mention.name, found), key)
+
+
+def _no_key(name: str, secret: Any) -> str:
+    has = ", ".join(sorted(secret.data or {})) or "none"
+    return f"is no key of the Secret {name}; its keys are {has}"
 
 
 def _job_lacks_secrets(settings: Settings, cluster: "Cluster", namespace: str) -> Iterator[Mistake]:
@@ -220,9 +421,7 @@ def _job_lacks_secrets(settings: Settings, cluster: "Cluster", namespace: str) -
             complaint = f"is no Secret in the namespace {namespace}; make it first"
             yield Mistake((*place, "secret"), complaint, wanted.secret)
         elif wanted.key not in (found.data or {}):
-            has = ", ".join(sorted(found.data or {})) or "none"
-            complaint = f"is no key of the Secret {wanted.secret}; its keys are {has}"
-            yield Mistake((*place, "key"), complaint, wanted.key)
+            yield Mistake((*place, "key"), _no_key(wanted.secret, found), wanted.key)
 
 
 def _keda_is_missing(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
@@ -235,6 +434,10 @@ def _keda_is_missing(settings: Settings, cluster: "Cluster", _: str) -> Iterator
         )
 
 
+def _names_secrets(settings: Settings) -> bool:
+    return any(True for _ in overlay_secrets.mentions(settings.pod))
+
+
 def _has_claims(settings: Settings) -> bool:
     return settings.volume_kind is VolumeKind.CLAIM
 
@@ -244,6 +447,24 @@ _QUESTIONS = (
         ("security",),
         lambda settings: settings.security is Security.USERNS,
         _server_is_too_old,
+        in_namespace=False,
+    ),
+    _Question(
+        ("security",),
+        lambda settings: settings.security is Security.USERNS,
+        _no_runtime_can,
+        in_namespace=False,
+    ),
+    _Question(("resources",), room.is_asked_for, _no_room, in_namespace=False),
+    _Question(("pod",), _names_secrets, _overlay_lacks_secrets, in_namespace=True),
+    _Question(
+        ("gateway", "loadBalancerClass"),
+        lambda settings: (
+            settings.has_gateway
+            and settings.gateway.service is ServiceType.LOAD_BALANCER
+            and settings.gateway.load_balancer_class
+        ),
+        _no_load_balancer,
         in_namespace=False,
     ),
     _Question(
@@ -265,6 +486,7 @@ _QUESTIONS = (
         in_namespace=True,
     ),
     _Question(("volume", "storageClass"), _has_claims, _no_such_class, in_namespace=False),
+    _Question(("volume", "storageClass"), _has_claims, _volumes_can_t_be_had, in_namespace=False),
     _Question(
         ("volume", "storageClass"),
         lambda settings: _has_claims(settings) and settings.volume.storage_class,

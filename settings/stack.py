@@ -16,6 +16,7 @@ from settings.daemon import (
     ResourceSettings,
     VolumeSettings,
 )
+from settings.extent import Preflight
 from settings.farm import FarmSettings
 from settings.gateway import GatewaySettings
 from settings.job import JobSettings
@@ -28,6 +29,8 @@ from settings.values import Image, Name, Parallelism, Patience, Registry, Replic
 PROJECT = "buildkit"
 WORKLOAD = "buildkitd"
 """What the daemon is called, in every mode that has one."""
+PREFLIGHT = "preflight"
+"""What the trial of the nodes is called."""
 START = 120
 """Seconds from a pod's end until the next one is ready, on a bad day."""
 
@@ -95,6 +98,8 @@ class Settings(Section):
     """The build of `mode: job`. Default: none."""
     user_namespaces: UserNamespaceSettings = UserNamespaceSettings()
     """User namespaces on nodes that forbid them."""
+    preflight: Preflight = Preflight.CLUSTER
+    """What is looked at before anything is made."""
 
     @property
     def traits(self) -> Traits:

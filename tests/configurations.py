@@ -162,6 +162,7 @@ COMMON = {
     "certificates": CERTIFICATES,
     "pod": POD,
     "userNamespaces": some(enabled=st.booleans(), maximum=st.integers(1, 2**31 - 1), image=IMAGES),
+    "preflight": one_of("none", "cluster", "nodes"),
 }
 
 

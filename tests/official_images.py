@@ -32,7 +32,7 @@ PROGRAMS = {
     "docker.io/library/busybox:stable": _BUSYBOX | _words("sysctl"),
     "docker.io/envoyproxy/envoy:v1.40.0": _UBUNTU | _words("envoy"),
 }
-_BUILTINS = _words("cd exit for read return set trap wait :")
+_BUILTINS = _words("cd command exit for read return set shift trap wait :")
 _THEN_A_COMMAND = _words("; && || | & ( ! { if elif while until do then else exec")
 _NO_COMMAND = _words("done fi } )")
 
@@ -50,7 +50,8 @@ def _programs(command: list[str]) -> Iterator[str]:
 
 def _script_programs(script: str) -> Iterator[str]:
     functions = set(re.findall(r"^(\w+)\(\) \{$", script, re.MULTILINE))
-    text = re.sub(r"(^|\s)#.*|^\w+\(\) |\$\(\(.*?\)\)", "", script, flags=re.MULTILINE)
+    whole = script.replace("\\\n", "")
+    text = re.sub(r"(^|\s)#.*|^\w+\(\) |\$\(\(.*?\)\)", "", whole, flags=re.MULTILINE)
     lines = text.replace("$(", " ( ").replace("\n", " ; ")
     words = shlex.shlex(lines, posix=True, punctuation_chars=True)
     words.whitespace_split = True
@@ -60,5 +61,6 @@ def _script_programs(script: str) -> Iterator[str]:
             expected = True
         elif expected and "=" not in word and word not in _NO_COMMAND:
             expected = False
-            if word not in _BUILTINS | functions and not word.isdigit():
+            # What a variable holds is somebody else's to say.
+            if word not in _BUILTINS | functions and not word.isdigit() and word[0] != "$":
                 yield word

@@ -3,9 +3,9 @@
 https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/
 """
 
-from importlib import resources
-
 import pulumi_kubernetes as k8s
+
+from pulumi_buildkit import _script
 
 UNDISTURBED = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
@@ -22,6 +22,7 @@ in such a pod (https://github.com/kubernetes/kubernetes/issues/140881).
 """
 
 _LISTENER = "/dev/shm/ready"
+_COMMON = "drain.sh"
 _STOPPING = 30
 """Seconds from the hook's end to the kill: Kubernetes' own default for a whole pod."""
 
@@ -36,28 +37,27 @@ def buildkitd(socket: str, timeout: int) -> k8s.core.v1.LifecycleArgs:
     listen = f"nc -ll -p {READY_PORT} -e true </dev/null >/dev/null 2>&1 & echo $! >{_LISTENER}"
     return k8s.core.v1.LifecycleArgs(
         post_start=_run(["sh", "-c", listen]),
-        pre_stop=_run(_script("sh", "drain_buildkitd.sh", socket, _LISTENER, timeout)),
+        pre_stop=_run(
+            _script.command("sh", (_COMMON, "drain_buildkitd.sh"), socket, _LISTENER, timeout)
+        ),
     )
 
 
 def gateway(admin_port: int, active: str, total: str, timeout: int) -> k8s.core.v1.LifecycleArgs:
     """Hooks of an Envoy whose statistics say what is *active* and what there was in *total*."""
     return k8s.core.v1.LifecycleArgs(
-        pre_stop=_run(_script("bash", "drain_gateway.sh", admin_port, active, total, timeout))
+        pre_stop=_run(
+            _script.command(
+                "bash", (_COMMON, "drain_gateway.sh"), admin_port, active, total, timeout
+            )
+        )
     )
 
 
 def script(name: str) -> str:
     """The text of one of this package's two scripts, with what they have in common."""
-    package = resources.files("pulumi_buildkit")
-    return "".join(package.joinpath(file).read_text() for file in ("drain.sh", name))
+    return _script.text(_COMMON, name)
 
 
 def _run(command: list[str]) -> k8s.core.v1.LifecycleHandlerArgs:
     return k8s.core.v1.LifecycleHandlerArgs(exec_=k8s.core.v1.ExecActionArgs(command=[*command]))
-
-
-def _script(shell: str, name: str, *arguments: object) -> list[str]:
-    text = script(name)
-    # What follows the text is $0, and then the arguments.
-    return [shell, "-c", text, name, *map(str, arguments)]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _buildkitd_toml, _drain, _metrics, _volumes
+from pulumi_buildkit import _buildkitd_toml, _drain, _metrics, _script, _volumes
 from pulumi_buildkit._envoy import ENVOY_IMAGE
 from pulumi_buildkit.daemon import DRAIN_TIMEOUT, DaemonArgs, OtlpProtocol, ResourcesArgs
 from pulumi_buildkit.metadata import labels
@@ -43,7 +43,8 @@ class Buildkitd:
     name: str
     """Of the component."""
     daemon: DaemonArgs
-    config_map: pulumi.Input[str]
+    config_map: pulumi.Input[str] | None
+    """`None`: it has no configuration."""
     certificates: Certificates | None
     """`None`: it listens on its Unix socket only."""
 
@@ -142,6 +143,38 @@ def proof_template(of: Buildkitd) -> k8s.core.v1.PodTemplateSpecArgs:
         [container],
         [*files(of), empty_dir(cache)],
         restart_policy="Never",
+    )
+
+
+def probe_template(
+    name: str, daemon: DaemonArgs, node: str | None
+) -> k8s.core.v1.PodTemplateSpecArgs:
+    """A pod that says whether a *node* can run such a buildkitd: it builds something there.
+
+    On a node that is named it needs no room that a scheduler would look for, and no toleration.
+    """
+    untraced: DaemonArgs = {**daemon}
+    # A collector that is away would hold it up.
+    untraced.pop("traces", None)
+    of = Buildkitd(name, untraced, config_map=None, certificates=None)
+    cache, chosen = "scratch", variant(daemon)
+    security = Security(daemon.get("security", Security.ROOTLESS)).value
+    container = _container(
+        of,
+        cache,
+        command=_script.command(
+            *("sh", ("probe_node.sh",), security, chosen.socket),
+            *(chosen.buildkitd, *chosen.buildkitd_args),
+        ),
+        resources=resources(_nothing_set_aside(daemon.get("resources", {}))),
+    )
+    return template(
+        labelled(name, "preflight"),
+        {**daemon, "pod": _trial(daemon.get("pod", {}))},
+        [container],
+        [*files(of), empty_dir(cache)],
+        restart_policy="Never",
+        node_name=node,
     )
 
 
@@ -256,10 +289,10 @@ def _arguments(of: Buildkitd) -> list[str]:
 
 def files(of: Buildkitd) -> list[k8s.core.v1.VolumeArgs]:
     """What its container mounts besides its cache."""
-    config = _volumes.config("config", of.config_map)
-    return (
-        [_volumes.certificates("certs", *of.certificates), config] if of.certificates else [config]
-    )
+    return [
+        *([_volumes.certificates("certs", *of.certificates)] if of.certificates else []),
+        *([] if of.config_map is None else [_volumes.config("config", of.config_map)]),
+    ]
 
 
 def _container(
@@ -282,7 +315,11 @@ def _container(
         termination_message_policy="FallbackToLogsOnError",
         volume_mounts=[
             *([_volumes.mount("certs", _CERTIFICATES)] if of.certificates else []),
-            _volumes.mount("config", _buildkitd_toml.DIRECTORY),
+            *(
+                []
+                if of.config_map is None
+                else [_volumes.mount("config", _buildkitd_toml.DIRECTORY)]
+            ),
             *mounts,
             k8s.core.v1.VolumeMountArgs(name=cache, mount_path=chosen.data_directory),
         ],

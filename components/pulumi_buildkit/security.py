@@ -44,6 +44,10 @@ class Variant:
     """Of its pod: what makes mounted Secrets readable for buildkitd, and for nobody else."""
     host_users: bool | None
     """`False` gives the pod a user namespace; `None` leaves the field out."""
+    pod_security: str
+    """The strictest level of the Pod Security Standards that lets the pod in: `privileged`,
+    `baseline` or `restricted`
+    (https://kubernetes.io/docs/concepts/security/pod-security-standards/)."""
 
 
 _ROOTLESS = Variant(
@@ -65,6 +69,8 @@ _ROOTLESS = Variant(
         fs_group=1000, fs_group_change_policy="OnRootMismatch"
     ),
     host_users=None,
+    # `baseline` forbids both profiles to be unconfined.
+    pod_security="privileged",
 )
 _PRIVILEGED = Variant(
     image=_IMAGE,
@@ -79,6 +85,8 @@ _PRIVILEGED = Variant(
     security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
     pod_security_context=k8s.core.v1.PodSecurityContextArgs(),
     host_users=None,
+    # `baseline` forbids privileged containers, in a user namespace too.
+    pod_security="privileged",
 )
 
 VARIANTS = {

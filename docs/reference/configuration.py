@@ -17,7 +17,7 @@ from pulumi_buildkit.secret_layout import SecretLayout
 from pulumi_buildkit.volume import VolumeKind
 
 from docs.reference.docstrings import described, members
-from settings import PROJECT, Mode, Settings
+from settings import PROJECT, Mode, Preflight, Settings
 
 _HEAD = """\
 # Configuration
@@ -43,6 +43,7 @@ _ENUMS: dict[str, type[Enum]] = {
         ExternalTrafficPolicy,
         Mode,
         OtlpProtocol,
+        Preflight,
         Protocol,
         Role,
         Routing,

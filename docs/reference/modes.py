@@ -22,6 +22,8 @@ _NOTES = """
 - **volume**: `buildkit:volume.kind`, the default first.
 - **autoscaling**: `buildkit:autoscaling`: as many pods as the builds need, none while nobody
   builds. A Deployment with a claim can't.
+
+Which `buildkit:security` the nodes can run, [`make preflight`](preflight.md) says.
 """
 
 

@@ -13,6 +13,7 @@ from pulumi_buildkit import (
     Certificates,
     DaemonArgs,
     Gateway,
+    NodePreflight,
     Protocol,
     RegistryArgs,
     SecretLayout,
@@ -103,6 +104,18 @@ def user_namespaces(
     return UserNamespaces(name, {"namespace": NAMESPACE}, opts)
 
 
+def node_preflight(security: Security) -> Make:
+    return lambda opts=None, name=NAME: NodePreflight(
+        name,
+        {
+            "namespace": NAMESPACE,
+            "daemon": daemon(security),
+            "nodes": {"amd64-6-8-0-1a2b": "node-1", "arm64-6-8-0-3c4d": "node-7"},
+        },
+        opts,
+    )
+
+
 def gateway(protocol: Protocol, service: ServiceType) -> Make:
     return lambda opts=None, name=NAME: Gateway(
         name,
@@ -138,6 +151,7 @@ CASES: dict[str, Make] = {
     "BuildkitStatefulSet-autoscaled": stateful_set(Security.ROOTLESS, autoscaled=True),
     "Autoscaler": autoscaler,
     "UserNamespaces": user_namespaces,
+    **{f"NodePreflight-{security.value}": node_preflight(security) for security in Security},
     **{
         f"Gateway-{protocol.value}-{service.value}": gateway(protocol, service)
         for protocol in Protocol

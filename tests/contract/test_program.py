@@ -264,6 +264,39 @@ def test_buildkitd_starts_when_its_nodes_are_ready(way: str) -> None:
     assert made.one("DaemonSet").urn in component.request.dependencies
 
 
+@EACH_WAY
+def test_nothing_is_made_before_the_nodes_were_tried(way: str) -> None:
+    made = run(**WAYS[way], preflight="nodes", userNamespaces={"enabled": True})
+    component, tried = made.one("NodePreflight"), made.one("Job", "preflight-any")
+    # Its namespace is what all others wait for; user namespaces are allowed before.
+    assert made.one("DaemonSet").urn in component.request.dependencies
+    kinds = {"Namespace", "DaemonSet", "Job"}
+    others = [
+        r
+        for r in made.resources
+        if r.type.startswith("kubernetes:") and (r.type.rpartition(":")[2] not in kinds)
+    ]
+    assert others
+    assert not [r.name for r in others if tried.urn not in r.request.dependencies]
+
+
+def test_the_nodes_are_tried_with_the_stack_s_own_buildkitd() -> None:
+    overlay = {"spec": {"runtimeClassName": "sandboxed", "imagePullSecrets": [{"name": "pull"}]}}
+    made = run(preflight="nodes", security="userns", image="mirror:5000/buildkit", pod=overlay)
+    spec = found(made.one("Job", "preflight-any"), "spec/template/spec")
+    assert (spec["hostUsers"], spec["runtimeClassName"]) == (False, "sandboxed")
+    assert spec["imagePullSecrets"] == [{"name": "pull"}]
+    (container,) = spec["containers"]
+    assert container["image"] == "mirror:5000/buildkit"
+    assert container["command"][:2] == ["sh", "-c"]
+    assert container["command"][4] == "userns"
+
+
+@pytest.mark.parametrize("extent", ["none", "cluster"])
+def test_nodes_are_tried_only_where_that_is_asked_for(extent: str) -> None:
+    assert not [*run(preflight=extent).of("NodePreflight")]
+
+
 # Certificates
 
 
@@ -752,8 +785,9 @@ def defined(section: type[Section], above: str = "") -> Iterator[str]:
 
 def test_no_key_is_without_a_row() -> None:
     rows = {key for keys, *_ in (*VALUES, *TEXTS) for key in given(Settings, keys)}
-    # These two have tests of their own, above.
-    assert {*defined(Settings)} - rows == {"createNamespace", "volume.protect"}
+    # These have tests of their own, above.
+    own = {"createNamespace", "volume.protect", "preflight"}
+    assert {*defined(Settings)} - rows == own
 
 
 def test_every_mode_has_a_way() -> None:

@@ -26,6 +26,7 @@ RUN = {
     "make client-certs CLIENT=* DIR=*": ("tests/lab/test_make.py", '"client-certs", "CLIENT=dev"'),
     "make status": ("tests/lab/test_make.py", "make -s status"),
     "make status STACK=*": ("tests/lab/test_make.py", "make status STACK=dev"),
+    "make preflight KUBECONFIG=*": ("tests/lab/test_preflight.py", 'make("preflight", KUBECONFIG='),
     "make render STACK=dev DIR=manifests*": ("tests/lab/test_render.py", '"render", f"STACK='),
     "kubectl apply --server-side *": ("tests/lab/test_render.py", '"apply", "--server-side"'),
     "pulumi stack rm --force *": ("tests/lab/test_render.py", '"stack", "rm", "--force"'),

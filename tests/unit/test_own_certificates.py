@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pulumi_buildkit import SecretLayout
 from pulumi_buildkit.secret_layout import LAYOUTS
 
-from settings.own_certificates import mistakes, secret_mistakes
+from settings.own_certificates import ending, mistakes, secret_ending, secret_mistakes
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HOSTS = ["build.example.com", "10.0.0.1"]
@@ -286,12 +286,49 @@ def test_an_expired_ca_is_a_mistake() -> None:
     assert said(ca, server(ca)) == ["ca: CN=our CA ended on 2026-05-31 23:00:00+00:00; renew it"]
 
 
-def test_a_ca_that_is_about_to_end_before_what_it_signed_is_a_mistake() -> None:
-    ca = authority(ends=timedelta(days=29))
-    assert said(ca, server(ca, ends=timedelta(days=300))) == [
-        "ca: CN=our CA ends on 2026-06-30 00:00:00+00:00, before what it signed; renew it"
+YEAR_OLD: dict[str, Any] = {"begins": timedelta(days=-300)}
+
+
+def soon(ca: Issued, leaf: Issued) -> list[str]:
+    return ending(ca.pem, leaf.pem, leaf.key_pem, NOW)
+
+
+def test_what_is_about_to_end_is_told_with_its_days_and_no_mistake() -> None:
+    ca = authority(ends=timedelta(days=3, hours=1), **YEAR_OLD)
+    leaf = server(ca, ends=timedelta(days=13), **YEAR_OLD)
+    assert said(ca, leaf) == []
+    assert soon(ca, leaf) == [
+        "cert: ends in 13 days, on 2026-06-14 00:00:00+00:00; renew it before that",
+        "ca: CN=our CA ends in 3 days, on 2026-06-04 01:00:00+00:00; renew it before that",
     ]
-    assert said(ca, server(ca, ends=timedelta(days=28))) == []
+
+
+def test_what_lasts_a_while_or_has_ended_is_not_about_to_end() -> None:
+    later = authority(ends=timedelta(days=15), **YEAR_OLD)
+    assert soon(later, server(later, ends=timedelta(days=15), **YEAR_OLD)) == []
+    assert soon(CA, server(CA, **PAST)) == []
+
+
+def test_what_is_renewed_daily_is_about_to_end_in_its_last_quarter() -> None:
+    ca = authority(ends=timedelta(days=900))
+    day: dict[str, Any] = {"begins": timedelta(hours=-17), "ends": timedelta(hours=7)}
+    assert soon(ca, server(ca, **day)) == []
+    (complaint,) = soon(ca, server(ca, begins=timedelta(hours=-19), ends=timedelta(hours=5)))
+    assert complaint.startswith("cert: ends in 0 days")
+
+
+def test_of_what_can_t_be_read_nothing_is_said() -> None:
+    assert ending("a", "b", "c", NOW) == []
+    assert secret_ending({"ca.crt": b"a"}, SecretLayout.TLS, NOW) == []
+
+
+def test_a_secret_s_certificate_that_is_about_to_end_is_told_by_its_key() -> None:
+    ca = authority(ends=timedelta(days=900))
+    leaf = server(ca, ends=timedelta(days=2), **YEAR_OLD)
+    keys = LAYOUTS[SecretLayout.TLS].keys
+    data = dict(zip(keys, (ca.pem.encode(), leaf.pem.encode(), leaf.key_pem.encode()), strict=True))
+    (complaint,) = secret_ending(data, SecretLayout.TLS, NOW)
+    assert complaint.startswith("tls.crt: ends in 2 days")
 
 
 def test_an_expired_intermediate_is_a_mistake() -> None:

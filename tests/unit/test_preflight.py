@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,17 @@ from urllib.parse import urlsplit
 import pulumi
 import pytest
 import yaml
+from cryptography import x509
 from pulumi.runtime import config as pulumi_config
-from pulumi_buildkit import BuildkitDeployment, BuildkitPod, BuildkitStatefulSet, VolumeKind
+from pulumi_buildkit import (
+    BuildkitDeployment,
+    BuildkitPod,
+    BuildkitStatefulSet,
+    Security,
+    VolumeKind,
+)
 from pulumi_buildkit.autoscaler import API_VERSION
+from pulumi_buildkit.security import VARIANTS
 
 from settings import Mode, Settings, cluster, load, parse, preflight
 from tests.envoy_gateway import Authority
@@ -27,6 +36,7 @@ from tests.recording import REPO, record
 
 CORE = "/api/v1/namespaces/build"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+NODES = "/api/v1/nodes"
 CLAIMS = f"{CORE}/persistentvolumeclaims"
 Object = dict[str, Any]
 
@@ -330,6 +340,49 @@ def test_a_namespace_has_to_allow_buildkit_s_pods(level: str, api: Api) -> None:
     ]
 
 
+def namespace_at(level: str) -> Object:
+    return {"metadata": {"name": "build", "labels": {f"{LEVEL}": level}}}
+
+
+LEVEL = "pod-security.kubernetes.io/enforce"
+
+
+@pytest.mark.parametrize("security", Security)
+def test_a_level_that_the_variant_passes_is_no_mistake(
+    security: Security, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.objects["/version/"] = version("1", "36")
+    api.objects[CORE] = namespace_at("baseline")
+    given = settings(createNamespace="false", security=security.value)
+    assert len(preflight.check(given)) == 1
+    lenient = replace(VARIANTS[security], pod_security="baseline")
+    monkeypatch.setitem(VARIANTS, security, lenient)
+    assert preflight.check(given) == []
+    # The DaemonSet of the sysctl is privileged whatever buildkitd is.
+    more = {"userNamespaces": {"enabled": True}}
+    assert len(preflight.check(given.model_copy(update=parse_more(more)))) == 1
+    api.objects[CORE] = namespace_at("restricted")
+    (complaint,) = preflight.check(given)
+    assert "set it to baseline there" in complaint
+
+
+def parse_more(keys: Object) -> Object:
+    """The fields of settings that these *keys* are."""
+    return {"user_namespaces": settings(**keys).user_namespaces}
+
+
+def test_what_the_overlay_makes_of_the_pods_is_for_the_api_server_to_judge(
+    api: Api, warnings: list[str]
+) -> None:
+    api.objects[CORE] = namespace_at("baseline")
+    context = {"seccompProfile": {"type": "Localhost", "localhostProfile": "buildkit.json"}}
+    container = {"name": "buildkitd", "securityContext": context}
+    given = settings(createNamespace="false", pod={"spec": {"containers": [container]}})
+    assert preflight.check(given) == []
+    (warning,) = warnings
+    assert warning.startswith(f"buildkit:namespace: 'build': has the label {LEVEL}=baseline")
+
+
 FARM = {"mode": "statefulset", "volume": {"kind": "emptyDir"}}
 
 
@@ -452,6 +505,428 @@ def test_a_job_with_its_secrets_is_fine(api: Api) -> None:
 
 def test_a_job_in_a_namespace_that_is_yet_to_be_made_waits_for_its_secrets(api: Api) -> None:
     assert preflight.check(job()) == []
+
+
+OVERLAY = {
+    "spec": {
+        "imagePullSecrets": [{"name": "pull"}],
+        "volumes": [
+            {
+                "name": "login",
+                "secret": {
+                    "secretName": "login",
+                    "items": [{"key": "config.json", "path": "config.json"}],
+                },
+            }
+        ],
+        "containers": [
+            {
+                "name": "buildkitd",
+                "env": [
+                    {"name": "A", "valueFrom": {"secretKeyRef": {"name": "login", "key": "a"}}},
+                    {
+                        "name": "B",
+                        "valueFrom": {
+                            "secretKeyRef": {"name": "login", "key": "b", "optional": True}
+                        },
+                    },
+                ],
+            },
+            {"name": "sidecar", "image": "a", "envFrom": [{"secretRef": {"name": "gone"}}]},
+        ],
+    }
+}
+
+
+def test_the_overlay_s_secrets_have_to_be_there(api: Api, warnings: list[str]) -> None:
+    api.objects[CORE] = named("build")
+    api.objects[f"{CORE}/secrets/login"] = secret(a=b"x")
+    assert preflight.check(settings(pod=OVERLAY)) == [
+        "buildkit:pod.spec.volumes[0].secret.items[0].key: 'config.json': is no key of the Secret "
+        "login; its keys are a",
+        "buildkit:pod.spec.containers[1].envFrom[0].secretRef.name: 'gone': is no Secret in the "
+        "namespace build; make it first",
+    ]
+    # Without these the pod starts.
+    assert warnings == [
+        "buildkit:pod.spec.imagePullSecrets[0].name: 'pull': is no Secret in the namespace build; "
+        "make it first",
+        "buildkit:pod.spec.containers[0].env[1].valueFrom.secretKeyRef.key: 'b': is no key of the "
+        "Secret login; its keys are a",
+    ]
+
+
+def test_the_overlay_s_secrets_are_not_asked_for_in_a_namespace_that_is_yet_to_be_made(
+    api: Api, warnings: list[str]
+) -> None:
+    assert preflight.check(settings(pod=OVERLAY)) == []
+    assert warnings == []
+
+
+def test_the_stack_s_own_secrets_may_be_yet_to_be_made(api: Api) -> None:
+    api.objects[CORE] = named("build")
+    own = {"name": "own", "secret": {"secretName": "buildkit-dev-client-certs"}}
+    assert preflight.check(settings(pod={"spec": {"volumes": [own]}})) == []
+
+
+def node(name: str = "one", **more: Any) -> Object:
+    """A node with 4 CPUs and 8Gi, of the kind that most are here."""
+    info = {
+        "architecture": "amd64",
+        "kernelVersion": "6.8.0-45-generic",
+        "osImage": "Ubuntu 24.04",
+        "containerRuntimeVersion": "containerd://2.1.4",
+        "kubeletVersion": "v1.36.3",
+        **dict.fromkeys(("bootID", "kubeProxyVersion", "machineID", "systemUUID"), "x"),
+        "operatingSystem": "linux",
+        **more.pop("info", {}),
+    }
+    status = {
+        "allocatable": {"cpu": "4", "memory": "8Gi", **more.pop("allocatable", {})},
+        "conditions": [{"type": "Ready", "status": more.pop("ready", "True")}],
+        "nodeInfo": info,
+        **more.pop("status", {}),
+    }
+    labels = {"kubernetes.io/os": "linux", **more.pop("labels", {})}
+    created = more.pop("created", "2026-01-01T00:00:00Z")
+    metadata = {"name": name, "labels": labels, "creationTimestamp": created}
+    return {"metadata": metadata, "spec": more, "status": status}
+
+
+def big(**given: Any) -> Settings:
+    return settings(resources={"requests": {"cpu": "16"}}, **given)
+
+
+TOO_MUCH = (
+    "buildkit:resources.requests.cpu: '16': is more than any node has that its pods may run on; "
+    "one has the most, 4; take less, or add a node that has it: pods would wait for one"
+)
+
+
+def test_a_request_that_no_node_has_room_for_is_told_with_the_largest(api: Api) -> None:
+    api.objects[NODES] = listed(node(), node("small", allocatable={"cpu": "500m"}))
+    assert preflight.check(big()) == [TOO_MUCH]
+    api.objects[NODES] = listed(node(), node("large", allocatable={"cpu": "15990m"}))
+    assert len(preflight.check(big())) == 1
+    api.objects[NODES] = listed(node(), node("large", allocatable={"cpu": "16"}))
+    assert preflight.check(big()) == []
+
+
+def test_a_limit_asks_for_as_much(api: Api) -> None:
+    api.objects[NODES] = listed(node())
+    (complaint,) = preflight.check(settings(resources={"limits": {"memory": "9Gi"}}))
+    assert complaint.startswith("buildkit:resources.limits.memory: '9Gi': is more than any node")
+    both = {"limits": {"memory": "9Gi"}, "requests": {"memory": "8Gi"}}
+    assert preflight.check(settings(resources=both)) == []
+
+
+def test_requests_that_no_one_node_has_together_are_told_together(api: Api) -> None:
+    wide, high = {"cpu": "64"}, {"memory": "256Gi"}
+    api.objects[NODES] = listed(node("wide", allocatable=wide), node("high", allocatable=high))
+    asked = {"requests": {"cpu": "32", "memory": "128Gi"}}
+    assert preflight.check(settings(resources=asked)) == [
+        "buildkit:resources: is more than any one node has that its pods may run on (cpu 32, "
+        "memory 128Gi); take less, or add a node that has it: pods would wait for one"
+    ]
+
+
+def test_the_gateway_s_requests_count_too(api: Api) -> None:
+    api.objects[NODES] = listed(node())
+    resources = {"requests": {"ephemeral-storage": "1Ti"}}
+    (complaint,) = preflight.check(settings(gateway={"resources": resources}))
+    assert complaint.startswith(
+        "buildkit:gateway.resources.requests.ephemeral-storage: '1Ti': is more than any node has "
+        "that its pods may run on; one has the most, none;"
+    )
+    assert preflight.check(settings(mode="pod", gateway={"resources": resources})) == []
+
+
+def test_what_other_containers_of_the_pod_ask_for_is_added(api: Api) -> None:
+    api.objects[NODES] = listed(node())
+    sidecar = {"name": "a", "image": "a", "resources": {"requests": {"cpu": "3"}}}
+    pod = {"spec": {"containers": [sidecar]}}
+    (complaint,) = preflight.check(settings(resources={"requests": {"cpu": "2"}}, pod=pod))
+    assert complaint.startswith(
+        "buildkit:resources.requests.cpu: '2': is, with the other containers of its pod 5 of cpu, "
+        "more than any node has"
+    )
+    less = {"name": "buildkitd", "resources": {"requests": {"cpu": "1"}}}
+    lowered = {"spec": {"containers": [sidecar, less]}}
+    assert preflight.check(big(pod=lowered)) == []
+
+
+ELSEWHERE: dict[str, tuple[Object, Object]] = {
+    "cordoned": ({"unschedulable": True}, {}),
+    "Windows": ({"labels": {"kubernetes.io/os": "windows"}}, {}),
+    "tainted": ({"taints": [{"key": "gpu", "effect": "NoSchedule", "value": "yes"}]}, {}),
+    "tolerates another": (
+        {"taints": [{"key": "gpu", "effect": "NoSchedule", "value": "yes"}]},
+        {"tolerations": [{"key": "gpu", "value": "no"}]},
+    ),
+    "not selected": ({"labels": {"pool": "a"}}, {"nodeSelector": {"pool": "b"}}),
+}
+
+
+@pytest.mark.parametrize(("there", "spec"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_large_node_that_its_pods_are_kept_from_is_none(
+    there: Object, spec: Object, api: Api
+) -> None:
+    large = node("large", allocatable={"cpu": "64"}, **json.loads(json.dumps(there)))
+    api.objects[NODES] = listed(node(labels=spec.get("nodeSelector", {})), large)
+    assert preflight.check(big(pod={"spec": spec})) == [TOO_MUCH]
+
+
+WELCOME: dict[str, tuple[Object, Object]] = {
+    "rather not": ({"taints": [{"key": "a", "effect": "PreferNoSchedule"}]}, {}),
+    "tolerated": (
+        {"taints": [{"key": "gpu", "effect": "NoSchedule", "value": "yes"}]},
+        {"tolerations": [{"key": "gpu", "operator": "Equal", "value": "yes"}]},
+    ),
+    "tolerates all": (
+        {"taints": [{"key": "gpu", "effect": "NoExecute"}]},
+        {"tolerations": [{"operator": "Exists"}]},
+    ),
+    "selected": ({"labels": {"pool": "b"}}, {"nodeSelector": {"pool": "b"}}),
+}
+
+
+@pytest.mark.parametrize(("there", "spec"), WELCOME.values(), ids=WELCOME)
+def test_a_large_node_that_its_pods_may_run_on_is_enough(
+    there: Object, spec: Object, api: Api
+) -> None:
+    large = node("large", allocatable={"cpu": "64"}, **json.loads(json.dumps(there)))
+    api.objects[NODES] = listed(node(), large)
+    assert preflight.check(big(pod={"spec": spec})) == []
+
+
+def affinity(expression: Object) -> Object:
+    required = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
+    wanted = {"requiredDuringSchedulingIgnoredDuringExecution": required}
+    return {"spec": {"affinity": {"nodeAffinity": wanted}}}
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "fits"),
+    [
+        ("In", ["8", "9"], True),
+        ("In", ["9"], False),
+        ("NotIn", ["9"], True),
+        ("NotIn", ["8"], False),
+        ("Exists", [], True),
+        ("DoesNotExist", [], False),
+        ("Gt", ["7"], True),
+        ("Gt", ["8"], False),
+        ("Lt", ["9"], True),
+        ("Lt", ["x"], False),
+    ],
+)
+def test_the_affinity_of_its_pods_to_nodes_counts(
+    operator: str, values: list[str], fits: bool, api: Api
+) -> None:
+    api.objects[NODES] = listed(node("eight", labels={"size": "8"}))
+    wanted = {"key": "size", "operator": operator, **({"values": values} if values else {})}
+    found = preflight.node_kinds(settings(pod=affinity(wanted))).values()
+    assert [*found] == (["eight"] if fits else [])
+
+
+def test_a_node_may_be_named_by_an_affinity(api: Api) -> None:
+    api.objects[NODES] = listed(node("a"), node("b", created="2020-01-01T00:00:00Z"))
+    field = {"key": "metadata.name", "operator": "In", "values": ["a"]}
+    required = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+    wanted = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    given = settings(pod={"spec": {"affinity": wanted}})
+    assert [*preflight.node_kinds(given).values()] == ["a"]
+
+
+def test_a_cluster_without_nodes_may_get_some(api: Api) -> None:
+    api.objects[NODES] = listed()
+    assert preflight.check(big()) == []
+
+
+STATUS = "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status"
+
+
+def groups(*names: str) -> Object:
+    return {"kind": "APIGroupList", "groups": [{"name": name, "versions": []} for name in names]}
+
+
+AUTOSCALERS: dict[str, Object] = {
+    "Karpenter": {"/apis/": groups("karpenter.sh")},
+    "cluster-autoscaler": {STATUS: named("cluster-autoscaler-status")},
+    "GKE": {NODES: listed(node(labels={"cloud.google.com/gke-nodepool": "a"}))},
+    "EKS": {NODES: listed(node(labels={"eks.amazonaws.com/compute-type": "auto"}))},
+}
+
+
+@pytest.mark.parametrize("there", AUTOSCALERS.values(), ids=AUTOSCALERS)
+def test_where_larger_nodes_may_be_added_it_is_a_warning(
+    there: Object, api: Api, warnings: list[str]
+) -> None:
+    api.objects[NODES] = listed(node())
+    api.objects |= there
+    assert preflight.check(big()) == []
+    assert warnings == [TOO_MUCH]
+
+
+def test_a_cluster_that_does_not_say_whether_it_adds_nodes_may(
+    api: Api, warnings: list[str]
+) -> None:
+    api.objects[NODES] = listed(node())
+    api.statuses = {STATUS: 403}
+    assert preflight.check(big()) == []
+    assert warnings == [TOO_MUCH]
+
+
+def handlers(*able: bool) -> Object:
+    named = [{"name": str(n), "features": {"userNamespaces": a}} for n, a in enumerate(able)]
+    return {"status": {"runtimeHandlers": named}}
+
+
+def test_userns_needs_a_runtime_that_can_do_it(new_enough: Api) -> None:
+    new_enough.objects[NODES] = listed(node(**handlers(False)), node("b", **handlers(False, False)))
+    assert preflight.check(settings(security="userns")) == [
+        "buildkit:security: 'userns': needs nodes whose container runtime has user namespaces, and "
+        "none has (containerd://2.1.4); take rootless or privileged, or update containerd to 2.0 "
+        "and runc to 1.2, or their likes"
+    ]
+    new_enough.objects[NODES] = listed(node(**handlers(False)), node("b", **handlers(False, True)))
+    assert preflight.check(settings(security="userns")) == []
+    new_enough.objects[NODES] = listed(node())
+    assert preflight.check(settings(security="userns")) == []
+
+
+def balanced(name: str) -> Settings:
+    return settings(
+        gateway={"service": "LoadBalancer", "host": "a.example.com", "loadBalancerClass": name}
+    )
+
+
+def test_a_load_balancer_class_needs_the_controller_that_it_belongs_to(api: Api) -> None:
+    api.objects["/apis/"] = groups("apps")
+    assert preflight.check(balanced("service.k8s.aws/nlb")) == [
+        "buildkit:gateway.loadBalancerClass: 'service.k8s.aws/nlb': is the AWS Load Balancer "
+        "Controller's, and the cluster does not have its API (elbv2.k8s.aws); take a class that "
+        "somebody makes there, or take it away for the cluster's own load balancers"
+    ]
+    api.objects["/apis/"] = groups("apps", "elbv2.k8s.aws")
+    assert preflight.check(balanced("service.k8s.aws/nlb")) == []
+
+
+def test_of_an_unknown_load_balancer_class_nothing_can_be_known(api: Api) -> None:
+    api.objects["/apis/"] = groups("apps")
+    assert preflight.check(balanced("example.com/own")) == []
+
+
+def class_of(provisioner: str) -> Object:
+    return {**storage_class("fast", default=True), "provisioner": provisioner}
+
+
+@pytest.mark.parametrize("provisioner", ["ebs.csi.aws.com", "kubernetes.io/aws-ebs"])
+def test_a_class_needs_the_driver_that_makes_its_volumes(provisioner: str, api: Api) -> None:
+    api.objects[CLASSES] = listed(class_of(provisioner))
+    assert preflight.check(settings(mode="statefulset")) == [
+        "buildkit:volume.storageClass: 'fast': is a class whose volumes ebs.csi.aws.com makes, and "
+        "the cluster does not have that driver; install it, or take another class"
+    ]
+    driver = {"metadata": {"name": "ebs.csi.aws.com"}, "spec": {}}
+    api.objects["/apis/storage.k8s.io/v1/csidrivers"] = listed(driver)
+    assert preflight.check(settings(mode="statefulset")) == []
+
+
+def by_hand(name: str, size: str = "50Gi", phase: str = "Available", **more: Any) -> Object:
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "capacity": {"storage": size},
+        "storageClassName": "fast",
+        **more,
+    }
+    return {"metadata": {"name": name}, "spec": spec, "status": {"phase": phase}}
+
+
+def test_volumes_that_nobody_makes_have_to_be_there(api: Api) -> None:
+    api.objects[CLASSES] = listed(class_of("kubernetes.io/no-provisioner"))
+    ours = {"name": "rootless-cache-buildkitd-0", "namespace": "build"}
+    api.objects["/api/v1/persistentvolumes"] = listed(
+        by_hand("free"),
+        by_hand("ours", phase="Bound", claimRef=ours),
+        by_hand("small", "49Gi"),
+        by_hand("of another class", storageClassName="slow"),
+        by_hand("shared", accessModes=["ReadOnlyMany"]),
+        by_hand("taken", phase="Bound", claimRef={**ours, "namespace": "other"}),
+    )
+    given = {"mode": "statefulset", "replicas": "3"}
+    assert preflight.check(settings(**given)) == [
+        "buildkit:volume.storageClass: 'fast': is a class whose volumes are made by hand "
+        "(kubernetes.io/no-provisioner), and 2 of the 3 that are needed are there, free, "
+        "ReadWriteOnce and of 50Gi or more; make the others, or take another class"
+    ]
+    assert preflight.check(settings(**{**given, "replicas": "2"})) == []
+    # Those of a namespace that Pulumi named count before it is known.
+    unnamed = {"mode": "statefulset", "replicas": "3", "clients": '{"dev": {}}'}
+    assert preflight.check(parse(unnamed)) == []
+
+
+def test_a_stack_that_wants_nothing_asked_is_not_held_against_the_cluster(
+    api: Api, warnings: list[str]
+) -> None:
+    given = settings(mode="statefulset", security="userns", preflight="none")
+    assert preflight.check(given) == preflight.check_in(given, "build") == []
+    assert api.asked == warnings == []
+
+
+def test_a_kind_of_node_is_what_decides_whether_buildkit_runs(api: Api) -> None:
+    old = {"kernelVersion": "5.4.0-1", "osImage": "Ubuntu 20.04"}
+    api.objects[NODES] = listed(
+        node("young", created="2026-03-01T00:00:00Z"),
+        node("oldest", created="2026-01-01T00:00:00Z"),
+        node("away", created="2025-01-01T00:00:00Z", ready="Unknown"),
+        node("cordoned", created="2025-01-01T00:00:00Z", unschedulable=True),
+        node("arm", info={"architecture": "arm64"}),
+        node("old", info=old),
+        node("another runtime", info={"containerRuntimeVersion": "cri-o://1.36.0"}),
+    )
+    kinds = preflight.node_kinds(settings())
+    assert sorted(kinds.values()) == ["another runtime", "arm", "old", "oldest"]
+    (name,) = (kind for kind, of in kinds.items() if of == "old")
+    assert re.fullmatch(r"amd64-5-4-0-1-[0-9a-f]{4}", name)
+
+
+def test_the_longest_kernel_leaves_room_in_a_job_s_name(api: Api) -> None:
+    kernel = "6.8.0-1031.33_very+long.example.com-cloud-generic-64k-rt"
+    api.objects[NODES] = listed(node(info={"kernelVersion": kernel}))
+    (kind,) = preflight.node_kinds(settings())
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", kind)
+    assert len(f"preflight-{kind}-12345678") <= 63
+
+
+def test_nodes_that_may_not_be_listed_are_told_and_one_will_be_chosen(
+    api: Api, warnings: list[str]
+) -> None:
+    api.statuses = {NODES: 403}
+    assert preflight.node_kinds(settings()) == {}
+    assert warnings == ["not checked against the cluster: preflight (403 Forbidden)"]
+
+
+def test_a_certificate_that_is_about_to_end_is_a_warning_with_its_days(
+    api: Api, warnings: list[str], tmp_path: Path
+) -> None:
+    old, soon = -timedelta(days=80), timedelta(days=5)
+    directory = Authority("own").issue(tmp_path, x509.DNSName("localhost"), begins=old, ends=soon)
+    files = {name: (directory / f"{name}.pem").read_text() for name in ("ca", "cert", "key")}
+    given = settings(certificates=files, gateway={"host": "localhost"})
+    assert preflight.check(given) == []
+    assert api.asked == []
+    assert [re.sub(r"on .*;", "on …;", warning) for warning in warnings] == [
+        "buildkit:certificates.cert: ends in 4 days, on …; renew it before that"
+    ]
+    api.objects[CORE] = named("build")
+    api.objects[f"{CORE}/secrets/own"] = secret(
+        **{f"{k}_pem": v.encode() for k, v in files.items()}
+    )
+    assert preflight.check(own_certificate("localhost")) == []
+    assert warnings[1].startswith(
+        "buildkit:certificates.existingSecret: 'own': cert.pem: ends in 4"
+    )
 
 
 def test_all_complaints_come_at_once(api: Api) -> None:
@@ -586,7 +1061,7 @@ def test_the_provider_s_kubeconfig_and_context_lead_to_the_cluster(
     }
     provider(kubeconfig=forms[given], context="stub")
     assert preflight.check(settings(security="userns")) == []
-    assert new_enough.asked == ["/version/"]
+    assert new_enough.asked == ["/version/", NODES]
 
 
 def test_of_several_kubeconfigs_the_first_says_which_cluster(
@@ -597,7 +1072,7 @@ def test_of_several_kubeconfigs_the_first_says_which_cluster(
     files = [tmp_path / "missing", tmp_path / "first", tmp_path / "second"]
     monkeypatch.setenv("KUBECONFIG", ":".join(map(str, files)))
     assert preflight.check(settings(security="userns")) == []
-    assert new_enough.asked == ["/version/"]
+    assert new_enough.asked == ["/version/", NODES]
 
 
 def test_a_stack_is_refused_for_what_the_cluster_says(api: Api) -> None:

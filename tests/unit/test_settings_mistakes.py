@@ -46,7 +46,8 @@ KEYS = (
     "the keys are mode, security, namespace, createNamespace, image, replicas, autoscaling, "
     "farm, updateTimeout, clients, gateway, certificates, registries, garbageCollection, "
     "maxParallelism, buildkitd, resources, drain, volume, "
-    "monitoring, traces, pod, job, userNamespaces"
+    "monitoring, traces, pod, job, userNamespaces, "
+    "preflight"
 )
 GATEWAY_KEYS = (
     "the keys are enabled, protocol, service, host, port, nodePort, annotations, "

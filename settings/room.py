@@ -1,0 +1,88 @@
+"""Whether any node has room for what a stack's pods ask for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from pulumi_buildkit._pod import CONTAINER
+from pulumi_buildkit.quantity import number
+
+from settings import placement
+from settings.daemon import ResourceSettings
+from settings.mistakes import Place
+from settings.stack import Settings
+
+Complaint = tuple[Place, str, object]
+"""A key, what is wrong with its value, and the value."""
+
+
+def is_asked_for(settings: Settings) -> bool:
+    """Whether the stack says how much its pods need."""
+    return any(placement.requests(*pod.containers) for pod in _pods(settings))
+
+
+def complaints(settings: Settings, nodes: Sequence[Any]) -> Iterator[Complaint]:
+    """What is asked for and none of *nodes* has that the pod in question may be put on."""
+    for pod in _pods(settings):
+        asked = placement.requests(*pod.containers)
+        possible = placement.candidates(nodes, pod.spec)
+        # Some clusters have no node until they need one: then there is nothing to compare with.
+        if possible and not any(placement.has_room(node, asked) for node in possible):
+            yield from _complaints(pod, asked, possible)
+
+
+class _Pod(NamedTuple):
+    """What a stack says of one of its pods."""
+
+    section: Place
+    own: ResourceSettings
+    containers: Sequence[placement.Spec]
+    spec: placement.Spec
+
+    def key(self, resource: str) -> tuple[Place, str | None]:
+        """Where a *resource* is asked for, and what stands there; else it is of the overlay."""
+        for key in ("requests", "limits"):
+            if resource in (given := getattr(self.own, key)):
+                return (*self.section, key, resource), given[resource]
+        return ("pod",), None
+
+
+def _pods(settings: Settings) -> Iterator[_Pod]:
+    own, spec = settings.resources, settings.pod.get("spec") or {}
+    by_name = {each.get("name"): each for each in spec.get("containers") or ()}
+    laid_over = by_name.pop(CONTAINER, {}).get("resources") or {}
+    merged = {
+        key: {**getattr(own, key), **(laid_over.get(key) or {})} for key in ("requests", "limits")
+    }
+    yield _Pod(("resources",), own, [{"resources": merged}, *by_name.values()], spec)
+    if settings.has_gateway:
+        own = settings.gateway.resources
+        yield _Pod(("gateway", "resources"), own, [{"resources": own.model_dump()}], {})
+
+
+def _complaints(
+    pod: _Pod, asked: Mapping[str, Decimal], nodes: Sequence[Any]
+) -> Iterator[Complaint]:
+    do = "take less, or add a node that has it: pods would wait for one"
+    alone = [r for r in asked if not any(placement.has_room(n, {r: asked[r]}) for n in nodes)]
+    for resource in alone:
+        place, value = pod.key(resource)
+        others = (
+            ""
+            if value and number(value) == asked[resource]
+            else (f", with the other containers of its pod {asked[resource]:f} of {resource},")
+        )
+        node, there = placement.most(nodes, resource)
+        yield (
+            place,
+            f"is{others} more than any node has that its pods may run on; {node} has the most, "
+            f"{there}; {do}",
+            value,
+        )
+    if not alone:
+        together = ", ".join(f"{name} {pod.key(name)[1] or asked[name]}" for name in asked)
+        yield (
+            pod.section,
+            f"is more than any one node has that its pods may run on ({together}); {do}",
+            None,
+        )
