@@ -29,15 +29,19 @@ class Kind(NamedTuple):
     component: Any
     arguments: Any
     """The component's TypedDict."""
+    app: str
+    """The label of its pods."""
 
 
 KINDS = {
-    Mode.POD: Kind(WORKLOAD, buildkit.BuildkitPod, buildkit.BuildkitPodArgs),
-    Mode.DEPLOYMENT: Kind(WORKLOAD, buildkit.BuildkitDeployment, buildkit.BuildkitDeploymentArgs),
-    Mode.STATEFULSET: Kind(
-        WORKLOAD, buildkit.BuildkitStatefulSet, buildkit.BuildkitStatefulSetArgs
+    Mode.POD: Kind(WORKLOAD, buildkit.BuildkitPod, buildkit.BuildkitPodArgs, WORKLOAD),
+    Mode.DEPLOYMENT: Kind(
+        WORKLOAD, buildkit.BuildkitDeployment, buildkit.BuildkitDeploymentArgs, WORKLOAD
     ),
-    Mode.JOB: Kind("build", buildkit.BuildkitJob, buildkit.BuildkitJobArgs),
+    Mode.STATEFULSET: Kind(
+        WORKLOAD, buildkit.BuildkitStatefulSet, buildkit.BuildkitStatefulSetArgs, WORKLOAD
+    ),
+    Mode.JOB: Kind("build", buildkit.BuildkitJob, buildkit.BuildkitJobArgs, "build-build"),
 }
 
 
@@ -171,6 +175,21 @@ def prepare_nodes(settings: Settings, namespace: pulumi.Output[str]) -> list[pul
         "update_timeout": settings.update_timeout,
     }
     return [buildkit.UserNamespaces("sysctl-userns", given)]
+
+
+def guard_network(settings: Settings, namespace: pulumi.Output[str]) -> list[pulumi.Resource]:
+    """What has to be there before a build could reach anything, or anybody a pod."""
+    given = settings.network_policies
+    if not given.enabled:
+        return []
+    nobody = [] if not settings.serves_clients else None
+    arguments: Any = {
+        **given.model_dump(exclude={"enabled"}, exclude_defaults=True),
+        "namespace": namespace,
+        "workload": KINDS[settings.mode].app,
+        "gateway": GATEWAY if settings.has_gateway else None,
+    }
+    return [buildkit.NetworkPolicies("buildkit", {"sources": nobody, **arguments})]
 
 
 def hidden(key: str, value: Any) -> Any:
@@ -359,7 +378,8 @@ def main() -> None:
         if settings.traits.listens
         else None
     )
-    workload = run_buildkitd(settings, namespace, listening, prepare_nodes(settings, namespace))
+    before = [*prepare_nodes(settings, namespace), *guard_network(settings, namespace)]
+    workload = run_buildkitd(settings, namespace, listening, before)
     outputs["workload"] = workload.workload
     if edge and internal:
         gateway = make_gateway(settings, namespace, workload, edge, internal)

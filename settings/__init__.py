@@ -14,6 +14,7 @@ from settings.daemon import (
 from settings.gateway import GatewaySettings
 from settings.job import BuildSecretSettings, JobSettings
 from settings.modes import MODES, Mode, Traits
+from settings.network_policies import NetworkPolicySettings, SourceSettings
 from settings.nodes import UserNamespaceSettings
 from settings.reading import checked, is_secret, load, parse
 from settings.section import Section, section_of
@@ -31,10 +32,12 @@ __all__ = [
     "GatewaySettings",
     "JobSettings",
     "Mode",
+    "NetworkPolicySettings",
     "RegistrySettings",
     "ResourceSettings",
     "Section",
     "Settings",
+    "SourceSettings",
     "Traits",
     "UserNamespaceSettings",
     "VolumeSettings",

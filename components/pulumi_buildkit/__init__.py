@@ -17,6 +17,7 @@ from pulumi_buildkit.gateway import (
     ServiceType,
 )
 from pulumi_buildkit.job import BuildkitJob, BuildkitJobArgs
+from pulumi_buildkit.network_policies import NetworkPolicies, NetworkPoliciesArgs, SourceArgs
 from pulumi_buildkit.pod import BuildkitPod, BuildkitPodArgs
 from pulumi_buildkit.registry import RegistryArgs
 from pulumi_buildkit.role import Role
@@ -49,6 +50,8 @@ __all__ = [
     "GarbageCollectionArgs",
     "Gateway",
     "GatewayArgs",
+    "NetworkPolicies",
+    "NetworkPoliciesArgs",
     "Protocol",
     "RegistryArgs",
     "ResourcesArgs",
@@ -58,6 +61,7 @@ __all__ = [
     "SecretLayout",
     "Security",
     "ServiceType",
+    "SourceArgs",
     "UserNamespaces",
     "UserNamespacesArgs",
     "VolumeArgs",

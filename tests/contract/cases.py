@@ -13,6 +13,7 @@ from pulumi_buildkit import (
     Certificates,
     DaemonArgs,
     Gateway,
+    NetworkPolicies,
     Protocol,
     RegistryArgs,
     SecretLayout,
@@ -103,6 +104,11 @@ def user_namespaces(
     return UserNamespaces(name, {"namespace": NAMESPACE}, opts)
 
 
+def network_policies(**args: Any) -> Make:
+    merged: Any = {"namespace": NAMESPACE, "workload": "buildkitd", **args}
+    return lambda opts=None, name=NAME: NetworkPolicies(name, merged, opts)
+
+
 def gateway(protocol: Protocol, service: ServiceType) -> Make:
     return lambda opts=None, name=NAME: Gateway(
         name,
@@ -137,6 +143,8 @@ CASES: dict[str, Make] = {
     **{f"BuildkitJob-{security.value}": job(security) for security in Security},
     "BuildkitStatefulSet-autoscaled": stateful_set(Security.ROOTLESS, autoscaled=True),
     "Autoscaler": autoscaler,
+    "NetworkPolicies": network_policies(),
+    "NetworkPolicies-gateway": network_policies(gateway="team-gateway"),
     "UserNamespaces": user_namespaces,
     **{
         f"Gateway-{protocol.value}-{service.value}": gateway(protocol, service)
