@@ -14,7 +14,7 @@ from settings.daemon import (
 from settings.gateway import GatewaySettings
 from settings.job import BuildSecretSettings, JobSettings
 from settings.modes import MODES, Mode, Traits
-from settings.network_policies import NetworkPolicySettings, SourceSettings
+from settings.network_policies import NetworkPolicySettings, NetworkSourceSettings
 from settings.nodes import UserNamespaceSettings
 from settings.reading import checked, is_secret, load, parse
 from settings.section import Section, section_of
@@ -33,11 +33,11 @@ __all__ = [
     "JobSettings",
     "Mode",
     "NetworkPolicySettings",
+    "NetworkSourceSettings",
     "RegistrySettings",
     "ResourceSettings",
     "Section",
     "Settings",
-    "SourceSettings",
     "Traits",
     "UserNamespaceSettings",
     "VolumeSettings",

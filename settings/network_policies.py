@@ -6,13 +6,13 @@ from settings.section import Section
 from settings.values import Label, LabelValue, Name, Network
 
 
-class SourceSettings(Section):
+class NetworkSourceSettings(Section):
     """Somebody who may connect: a network, or pods."""
 
     network: Network | None = None
-    """Addresses of clients, as the pods' node sees them."""
+    """Addresses of clients, as they are when a gateway's node sees them. Default: none."""
     namespace: Name | None = None
-    """Namespace of pods. Default: the stack's, where `pods` is given."""
+    """Namespace of pods. Default: the stack's own, where `pods` is given."""
     pods: dict[Label, LabelValue] = {}
     """Labels that the pods have. Default: all pods of the namespace."""
 
@@ -25,12 +25,12 @@ class NetworkPolicySettings(Section):
 
     enabled: bool = True
     """Whether there are such policies."""
-    sources: list[SourceSettings] | None = None
+    sources: list[NetworkSourceSettings] | None = None
     """Who reaches the port for clients. Default: everybody."""
     metrics_namespaces: list[Name] | None = None
     """Namespaces whose pods read the gateway's numbers; with `autoscaling`, KEDA's is one of them.
     Default: everybody does."""
     denied_networks: list[Network] = [*METADATA]
-    """Networks that builds do not reach. Default: where clouds tell a machine its credentials."""
+    """Networks that builds do not reach: where clouds tell a machine its credentials."""
     builds_reach_pods: bool = True
     """Whether builds reach the pods of the cluster, whatever `deniedNetworks` says."""

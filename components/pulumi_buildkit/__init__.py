@@ -17,7 +17,11 @@ from pulumi_buildkit.gateway import (
     ServiceType,
 )
 from pulumi_buildkit.job import BuildkitJob, BuildkitJobArgs
-from pulumi_buildkit.network_policies import NetworkPolicies, NetworkPoliciesArgs, SourceArgs
+from pulumi_buildkit.network_policies import (
+    NetworkPolicies,
+    NetworkPoliciesArgs,
+    NetworkSourceArgs,
+)
 from pulumi_buildkit.pod import BuildkitPod, BuildkitPodArgs
 from pulumi_buildkit.registry import RegistryArgs
 from pulumi_buildkit.role import Role
@@ -52,6 +56,7 @@ __all__ = [
     "GatewayArgs",
     "NetworkPolicies",
     "NetworkPoliciesArgs",
+    "NetworkSourceArgs",
     "Protocol",
     "RegistryArgs",
     "ResourcesArgs",
@@ -61,7 +66,6 @@ __all__ = [
     "SecretLayout",
     "Security",
     "ServiceType",
-    "SourceArgs",
     "UserNamespaces",
     "UserNamespacesArgs",
     "VolumeArgs",

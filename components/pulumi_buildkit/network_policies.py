@@ -20,7 +20,7 @@ _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _DNS = 53
 
 
-class SourceArgs(TypedDict):
+class NetworkSourceArgs(TypedDict):
     """Somebody who may connect: a network, or the pods of a namespace."""
 
     network: NotRequired[str]
@@ -42,14 +42,15 @@ class NetworkPoliciesArgs(TypedDict):
     gateway: NotRequired[str | None]
     """Name of the `Gateway`, which alone reaches buildkitd then. Default: none, clients reach
     buildkitd itself."""
-    sources: NotRequired[list[SourceArgs] | None]
+    sources: NotRequired[list[NetworkSourceArgs] | None]
     """Who reaches the port for clients; an empty list is nobody. Default: everybody."""
     metrics_namespaces: NotRequired[list[str]]
     """Names of the namespaces whose pods read the gateway's numbers, KEDA's among them where
     buildkitd is scaled; an empty list is none. Default: everybody."""
     denied_networks: NotRequired[list[str]]
     """Networks that builds do not reach, as 192.0.2.0/24; pods of the cluster have a rule of their
-    own. Default: where clouds tell a machine its credentials, `METADATA`."""
+    own. Default: where clouds tell a machine its credentials, 169.254.169.254/32,
+    169.254.169.252/32 and fd00:ec2::254/128."""
     builds_reach_pods: NotRequired[bool]
     """Whether builds reach pods of the cluster, in all namespaces, whatever their addresses.
     Default: true."""
@@ -112,7 +113,7 @@ def _clients(args: NetworkPoliciesArgs) -> _Peers | None:
     return None if sources is None else [*map(_source, sources)]
 
 
-def _source(source: SourceArgs) -> k8s.networking.v1.NetworkPolicyPeerArgs:
+def _source(source: NetworkSourceArgs) -> k8s.networking.v1.NetworkPolicyPeerArgs:
     network, namespace, pods = source.get("network"), source.get("namespace"), source.get("pods")
     if bool(network) is bool(namespace or pods):
         raise ValueError(f"sources: {dict(source)}: say either network, or namespace and pods")

@@ -24,7 +24,8 @@ def enforced(node: Node, directory: Path, *namespaces: str) -> Iterator[None]:
     options = (f"--kubeconfig={node.kubeconfig}", f"--queue={_QUEUE}")
     command = node.inside(str(engine), *options, f"--namespaces={','.join(namespaces)}")
     with ExitStack() as ends:
-        process = ends.enter_context(subprocess.Popen(command, stderr=log.open("w")))
+        said = ends.enter_context(log.open("w"))
+        process = ends.enter_context(subprocess.Popen(command, stderr=said))
         ends.callback(process.terminate)
         until(
             lambda: log.read_text().endswith(" ready\n"),
