@@ -59,15 +59,14 @@ def others(lab: lifecycle.Lab) -> Iterator[dict[str, str]]:
 def metadata(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What stands for the clouds' metadata on the node: anybody is told anything."""
     inside = ("nsenter", f"--net={network.NAMESPACE}", "--")
-    address = (*inside, "ip", "address")
+    address = (f"{METADATA}/32", "dev", "lo")
     server = (*inside, sys.executable, "-m", "http.server", "80", f"--bind={METADATA}")
+    nothing = tmp_path_factory.mktemp("metadata")
     with ExitStack() as ends:
-        subprocess.run([*address, "add", f"{METADATA}/32", "dev", "lo"], check=True)
-        ends.callback(subprocess.run, [*address, "delete", f"{METADATA}/32", "dev", "lo"])
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = ends.enter_context(
-            subprocess.Popen(server, cwd=tmp_path_factory.mktemp("metadata"), **quiet)
-        )
+        subprocess.run([*inside, "ip", "address", "add", *address], check=True)
+        ends.callback(subprocess.run, [*inside, "ip", "address", "delete", *address])
+        log = ends.enter_context((nothing / "log").open("w"))
+        process = ends.enter_context(subprocess.Popen(server, cwd=nothing, stderr=log))
         ends.callback(process.terminate)
         yield
 
