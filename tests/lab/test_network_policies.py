@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from pulumi_buildkit import _envoy, _pod
 
-from lab import lifecycle, network
+from lab import LabError, lifecycle, network
 from lab.network import HOST_ADDRESS
+from lab.node import until
 from tests.lab.building import BUILDCTL, build
 from tests.lab.conftest import Configured, Installation, greeting_of
 from tests.lab.enforcement import enforced
@@ -68,6 +69,12 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         log = ends.enter_context((nothing / "log").open("w"))
         process = ends.enter_context(subprocess.Popen(server, cwd=nothing, stderr=log))
         ends.callback(process.terminate)
+        knock = [*inside, "bash", "-c", f": < /dev/tcp/{METADATA}/80"]
+        until(
+            lambda: not subprocess.run(knock, capture_output=True).returncode,
+            10,
+            lambda: LabError(f"nobody answers at {METADATA}: {(nothing / 'log').read_text()}"),
+        )
         yield
 
 
