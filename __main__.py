@@ -178,18 +178,19 @@ def prepare_nodes(settings: Settings, namespace: pulumi.Output[str]) -> list[pul
 
 
 def guard_network(settings: Settings, namespace: pulumi.Output[str]) -> list[pulumi.Resource]:
-    """What has to be there before a build could reach anything, or anybody a pod."""
+    """What has to be there before a build reaches anything, or anybody a pod."""
     given = settings.network_policies
     if not given.enabled:
         return []
-    nobody = [] if not settings.serves_clients else None
     arguments: Any = {
+        # To no pod anybody is to come, unless there is a port for clients.
+        **({} if settings.serves_clients else {"sources": []}),
         **given.model_dump(exclude={"enabled"}, exclude_defaults=True),
         "namespace": namespace,
         "workload": KINDS[settings.mode].app,
         "gateway": GATEWAY if settings.has_gateway else None,
     }
-    return [buildkit.NetworkPolicies("buildkit", {"sources": nobody, **arguments})]
+    return [buildkit.NetworkPolicies("buildkit", arguments)]
 
 
 def hidden(key: str, value: Any) -> Any:

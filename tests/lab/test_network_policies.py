@@ -17,7 +17,6 @@ from lab.node import until
 from tests.lab.building import BUILDCTL, build
 from tests.lab.conftest import Configured, Installation, greeting_of
 from tests.lab.enforcement import enforced
-from tests.lab.test_engine import namespace_of
 
 METADATA = "169.254.169.254"
 WITHIN = 3  # seconds in which somebody who is let in has connected
@@ -46,8 +45,9 @@ def others(lab: lifecycle.Lab) -> Iterator[dict[str, str]]:
     pod = {"containers": [container], "terminationGracePeriodSeconds": 0}
     kind = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shell"}, "spec": pod}
     with ExitStack() as ends:
+        ends.callback(lab.node.kubectl, "delete", "namespace", *namespaces.values())
         for namespace in namespaces.values():
-            ends.enter_context(namespace_of(lab, namespace))
+            lab.node.kubectl("create", "namespace", namespace)
             create = ("create", f"--namespace={namespace}", "--filename=-")
             lab.node.kubectl(*create, stdin=json.dumps(kind))
         for namespace in namespaces.values():
