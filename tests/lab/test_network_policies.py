@@ -43,9 +43,10 @@ def others(lab: lifecycle.Lab) -> Iterator[dict[str, str]]:
     namespaces = {other: f"{lab.name}-{other}" for other in OTHERS}
     container = {"name": "shell", "image": lifecycle.BASE_IMAGE, "command": ["sleep", "infinity"]}
     pod = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    remove = ("delete", "namespace", "--ignore-not-found")
     kind = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shell"}, "spec": pod}
     with ExitStack() as ends:
-        ends.callback(lab.node.kubectl, "delete", "namespace", *namespaces.values())
+        ends.callback(lab.node.kubectl, *remove, *namespaces.values())
         for namespace in namespaces.values():
             lab.node.kubectl("create", "namespace", namespace)
             create = ("create", f"--namespace={namespace}", "--filename=-")
