@@ -189,6 +189,7 @@ def guard_network(settings: Settings, namespace: pulumi.Output[str]) -> list[pul
         "namespace": namespace,
         "workload": KINDS[settings.mode].app,
         "gateway": GATEWAY if settings.has_gateway else None,
+        "daemon_metrics": settings.monitoring.buildkitd,
     }
     return [buildkit.NetworkPolicies("buildkit", arguments)]
 
@@ -214,6 +215,7 @@ def run_buildkitd(
 ) -> Any:
     """The component of the mode, with those of all settings that it has an argument for."""
     kind = KINDS[settings.mode]
+    measured = settings.monitoring.buildkitd
     volume = settings.volume.model_dump(exclude_unset=True, exclude_none=True)
     job = hidden("job", settings.job.model_dump(exclude_unset=True) if settings.job else {})
     daemon = {
@@ -227,6 +229,7 @@ def run_buildkitd(
         "daemon": {
             **daemon,
             "drain_timeout": settings.drain.timeout,
+            **({"metrics": {"image": settings.gateway.image}} if measured else {}),
             "config": hidden("buildkitd", settings.buildkitd),
         },
         "build": job,

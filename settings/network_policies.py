@@ -28,7 +28,7 @@ class NetworkPolicySettings(Section):
     sources: list[NetworkSourceSettings] | None = None
     """Who reaches the port for clients. Default: everybody."""
     metrics_namespaces: list[Name] | None = None
-    """Namespaces whose pods read the gateway's numbers; with `autoscaling`, KEDA's is one of them.
+    """Namespaces whose pods read metrics, at port 8082; with `autoscaling`, KEDA's is one of them.
     Default: everybody does."""
     denied_networks: list[Network] = [*METADATA]
     """Networks that builds do not reach: where clouds tell a machine its credentials."""

@@ -12,6 +12,11 @@ from pulumi_buildkit._message import extension
 # A build is one Solve; its files, secrets and progress are in its session.
 BUILD = "/moby.buildkit.v1.Control/Solve"
 SESSION = "/moby.buildkit.v1.Control/Session"
+# What a client asks first, and what waits where there is no buildkitd.
+_FIRST = ("/moby.buildkit.v1.Control/Info", "/moby.buildkit.v1.Control/ListWorkers")
+_UNTIL_CONNECTED = "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:ms)%"
+HOLD_IS_OVER = {"response_flag_filter": {"flags": ["UF", "URX"]}}
+"""A filter of requests that waited for a buildkitd in vain."""
 
 
 def first_of(*operators: str) -> str:
@@ -30,6 +35,8 @@ _WHO = {
     "pod": "%HOSTNAME%",
     "connection": "%CONNECTION_ID%",
 }
+# Of a request, the same when it begins and when it ends.
+_STREAM = "%STREAM_ID%"
 _HOW_MUCH = {
     "milliseconds": "%DURATION%",
     "received": "%BYTES_RECEIVED%",
@@ -47,31 +54,61 @@ _BEGINS, _ENDS = "DownstreamStart", "DownstreamEnd"
 _NEVER = "DownstreamTunnelSuccessfullyEstablished"
 BEGINNINGS = {"flush_access_log_on_new_request": True}
 """Options of an HTTP connection manager that counts builds."""
-BUILDS = "buildkit.builds"
+_SCOPE = "buildkit"
+BUILDS = f"{_SCOPE}.builds"
 """The statistic of the builds that run or wait at the moment."""
 
 
 def requests() -> list[dict[str, Any]]:
-    """A line for each build, each session, and each RPC that its client may not call."""
+    """A line for each build, each session, and each RPC that its client may not call.
+
+    Of a build there is one when it begins, too, so that it can be read who builds.
+    """
     fields = {
         **_WHO,
+        "stream": _STREAM,
         "rpc": "%REQ(:PATH)%",
         "outcome": "%GRPC_STATUS%",
         "reason": "%RESPONSE_CODE_DETAILS%",
         **_HOW_MUCH,
     }
-    said = _any(_path(BUILD), _path(SESSION), _status("PERMISSION_DENIED"))
-    return [_log(fields, _all({"log_type_filter": {"types": [_ENDS]}}, said))]
+    begins = _all({"log_type_filter": {"types": [_BEGINS]}}, _path(BUILD))
+    ends = {"log_type_filter": {"types": [_ENDS]}}
+    said = _all(ends, _any(_A_BUILD_S, _status("PERMISSION_DENIED")))
+    return [_log({**_WHO, "begins": _STREAM}, begins), _log(fields, said)]
 
 
 def number_of_builds() -> dict[str, Any]:
     """Counts the builds that run or wait."""
-    return {**_gauge(_BEGINS, _ENDS), "filter": _path(BUILD)}
+    return _statistics(_path(BUILD), gauges=[_gauge(_BEGINS, _ENDS)])
 
 
 def no_build() -> dict[str, Any]:
     """Counts nothing: a number that is asked for before there was any build has to be there."""
-    return _gauge(_NEVER, _BEGINS)
+    return _statistics(None, gauges=[_gauge(_NEVER, _BEGINS)])
+
+
+def metrics() -> list[dict[str, Any]]:
+    """What there was of builds, and of holds that were over before a buildkitd came."""
+    ends = {"log_type_filter": {"types": [_ENDS]}}
+    build = {
+        "counters": [_counter("builds_finished", 1, client=CLIENT, outcome="%GRPC_STATUS%")],
+        "histograms": [_histogram("build_milliseconds", "%DURATION%")],
+    }
+    passed = {
+        "counters": [
+            _counter("bytes_received", "%BYTES_RECEIVED%", client=CLIENT),
+            _counter("bytes_sent", "%BYTES_SENT%", client=CLIENT),
+        ]
+    }
+    expired = {"counters": [_counter("holds_expired", 1, client=CLIENT)]}
+    held = {"histograms": [_histogram("hold_milliseconds", _UNTIL_CONNECTED)]}
+    return [
+        _statistics(_all(ends, _path(BUILD)), **build),
+        _statistics(_all(ends, _A_BUILD_S), **passed),
+        _statistics(_all(ends, HOLD_IS_OVER), **expired),
+        _statistics(_all(ends, _any(*map(_path, _FIRST))), **held),
+    ]
 
 
 def connections() -> list[dict[str, Any]]:
@@ -99,21 +136,34 @@ def _log(fields: dict[str, str], only: dict[str, Any] | None = None) -> dict[str
     return {**log, "filter": only} if only else log
 
 
-def _gauge(added: str, subtracted: str) -> dict[str, Any]:
-    """Add one to the number of builds when Envoy says the one, take it away when the other."""
-    scope, _, name = BUILDS.partition(".")
-    return extension(
+def _statistics(only: dict[str, Any] | None, **kinds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Count and measure *only* what passes that filter; without one, all."""
+    log = extension(
         "envoy.access_loggers.stats",
         "envoy.extensions.access_loggers.stats.v3.Config",
-        stats_scope={"prefix": scope},
-        gauges=[
-            {
-                "stat": {"name": name},
-                "value_fixed": 1,
-                "add_subtract": {"add_log_type": added, "sub_log_type": subtracted},
-            }
-        ],
+        stats_scope={"prefix": _SCOPE},
+        **kinds,
     )
+    return {**log, "filter": only} if only else log
+
+
+def _gauge(added: str, subtracted: str) -> dict[str, Any]:
+    """Add one to the number of builds when Envoy says the one, take it away when the other."""
+    return {
+        "stat": {"name": BUILDS.removeprefix(f"{_SCOPE}.")},
+        "value_fixed": 1,
+        "add_subtract": {"add_log_type": added, "sub_log_type": subtracted},
+    }
+
+
+def _counter(name: str, add: int | str, **labels: str) -> dict[str, Any]:
+    tags = [{"name": label, "value_format": value} for label, value in labels.items()]
+    value = {"value_format": add} if isinstance(add, str) else {"value_fixed": add}
+    return {"stat": {"name": name, "tags": tags}, **value}
+
+
+def _histogram(name: str, value: str) -> dict[str, Any]:
+    return {"stat": {"name": name}, "unit": "Milliseconds", "value_format": value}
 
 
 def _any(*filters: dict[str, Any]) -> dict[str, Any]:
@@ -140,3 +190,6 @@ def _cel(expression: str) -> dict[str, Any]:
             expression=expression,
         )
     }
+
+
+_A_BUILD_S = _any(_path(BUILD), _path(SESSION))

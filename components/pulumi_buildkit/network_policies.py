@@ -45,8 +45,10 @@ class NetworkPoliciesArgs(TypedDict):
     sources: NotRequired[list[NetworkSourceArgs] | None]
     """Who reaches the port for clients; an empty list is nobody. Default: everybody."""
     metrics_namespaces: NotRequired[list[str]]
-    """Names of the namespaces whose pods read the gateway's numbers, KEDA's among them where
-    buildkitd is scaled; an empty list is none. Default: everybody."""
+    """Names of the namespaces whose pods read metrics, KEDA's among them where buildkitd is scaled;
+    an empty list is none. Default: everybody."""
+    daemon_metrics: NotRequired[bool]
+    """Whether buildkitd's pods have `metrics` of their own to read. Default: false."""
     denied_networks: NotRequired[list[str]]
     """Networks that builds do not reach, as 192.0.2.0/24; pods of the cluster have a rule of their
     own. Default: where clouds tell a machine its credentials, 169.254.169.254/32,
@@ -72,14 +74,15 @@ class NetworkPolicies(pulumi.ComponentResource):
         self._args = args
         gateway = args.get("gateway")
         clients = _clients(args)
+        metrics = _to(_envoy.METRICS_PORT, _namespaces(args.get("metrics_namespaces")))
+        builds = _to(_pod.PORT, [_pods(gateway)] if gateway else clients)
         self._policy(
             "builds",
             args["workload"],
-            _to(_pod.PORT, [_pods(gateway)] if gateway else clients),
+            [*builds, *(metrics if args.get("daemon_metrics") else [])],
             _egress(args.get("denied_networks", METADATA), args.get("builds_reach_pods", True)),
         )
         if gateway:
-            metrics = _to(_envoy.BUILDS_PORT, _namespaces(args.get("metrics_namespaces")))
             self._policy("gateway", gateway, [*_to(_envoy.PORT, clients), *metrics], None)
         self.register_outputs({})
 

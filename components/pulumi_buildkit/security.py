@@ -34,6 +34,8 @@ class Variant:
     """The Unix socket that buildctl in the pod uses."""
     data_directory: str
     """Where buildkitd keeps its cache; a volume is mounted there."""
+    group: int
+    """The group in its container that its sockets belong to."""
     cache: str
     """What its claims are called: variants with the same name can read each other's cache."""
     security_context: k8s.core.v1.SecurityContextArgs
@@ -51,6 +53,7 @@ _ROOTLESS = Variant(
     buildkitd_args=("--oci-worker-no-process-sandbox",),
     socket="unix:///run/user/1000/buildkit/buildkitd.sock",
     data_directory="/home/user/.local/share/buildkit",
+    group=1000,
     cache="rootless-cache",
     security_context=k8s.core.v1.SecurityContextArgs(
         seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="Unconfined"),
@@ -71,6 +74,7 @@ _PRIVILEGED = Variant(
     buildkitd_args=(),
     socket="unix:///run/buildkit/buildkitd.sock",
     data_directory="/var/lib/buildkit",
+    group=0,
     cache="root-cache",
     security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
     pod_security_context=k8s.core.v1.PodSecurityContextArgs(),

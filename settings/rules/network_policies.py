@@ -29,10 +29,11 @@ def _nobody_comes(settings: Settings) -> Iterator[Mistake]:
 
 
 def _nothing_to_read(settings: Settings) -> Iterator[Mistake]:
-    if settings.network_policies.metrics_namespaces is not None and not settings.has_gateway:
+    shown = settings.has_gateway or settings.monitoring.buildkitd
+    if settings.network_policies.metrics_namespaces is not None and not shown:
         yield Mistake(
             (_SECTION, "metricsNamespaces"),
-            f"needs a gateway, whose numbers are read, and there is none; {_remedy(settings)}",
+            f"needs metrics to read, a gateway's or buildkitd's; {_remedy(settings)}",
         )
 
 
@@ -45,5 +46,8 @@ def _remedy(settings: Settings) -> str:
 RULES = (
     Rule((f"{_SECTION}.sources",), _sources),
     Rule(("mode", "gateway.enabled", f"{_SECTION}.sources"), _nobody_comes),
-    Rule(("mode", "gateway.enabled", f"{_SECTION}.metricsNamespaces"), _nothing_to_read),
+    Rule(
+        ("mode", "gateway.enabled", "monitoring", f"{_SECTION}.metricsNamespaces"),
+        _nothing_to_read,
+    ),
 )

@@ -30,7 +30,7 @@ EVERY = {
     **{f"{mode}, listens": keys for mode, keys in LISTENS.items()},
 }
 WORKLOADS = ("Pod", "Deployment", "StatefulSet", "Job")
-NUMBERS = {"port": _envoy.BUILDS_PORT, "protocol": "TCP"}
+NUMBERS = {"port": _envoy.METRICS_PORT, "protocol": "TCP"}
 CLIENTS = {"port": _envoy.PORT, "protocol": "TCP"}
 NAMES = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
 PODS: dict[str, Any] = {"namespaceSelector": {}}
@@ -138,6 +138,16 @@ def test_those_who_are_named_reach_what_they_are_named_for() -> None:
 def test_a_list_of_nobody_lets_nobody_in() -> None:
     """To Kubernetes, a rule with an empty list of peers lets everybody in."""
     assert gateway(sources=[], metricsNamespaces=[]) == []
+
+
+def test_who_reads_metrics_reads_buildkitd_s_too_where_it_has_some() -> None:
+    metered = {"monitoring": {"buildkitd": True}}
+    made = record_program(**metered, networkPolicies={"metricsNamespaces": ["monitoring"]})
+    _, metrics = policies(made)["buildkitd"]["ingress"]
+    assert metrics == {"from": [named("monitoring")], "ports": [NUMBERS]}
+    beside = apps(made)["buildkitd"]["spec"]["initContainers"]
+    ports = {port["containerPort"] for container in beside for port in container["ports"]}
+    assert ports == {_envoy.METRICS_PORT}
 
 
 def test_builds_reach_all_but_where_clouds_tell_credentials() -> None:

@@ -101,7 +101,7 @@ def reached(installation: Installation, namespace: str) -> set[str]:
         (CLIENTS, gateway, _envoy.PORT),
         (SERVICE, f"buildkit-gateway.{installation.outputs['namespace']}.svc", 1234),
         (HEALTH, gateway, _envoy.HEALTH_PORT),
-        (NUMBERS, gateway, _envoy.BUILDS_PORT),
+        (NUMBERS, gateway, _envoy.METRICS_PORT),
     )
     shell = ("exec", f"--namespace={namespace}", "shell", "--", "bash", "-c", script)
     return set(installation.lab.node.kubectl(*shell).splitlines())

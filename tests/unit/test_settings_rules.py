@@ -218,6 +218,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "away, or change the mode",
     ),
     (
+        {"mode": "job", "job": GIT, "monitoring": {"buildkitd": True}},
+        "buildkit:monitoring.buildkitd: True: needs mode pod, deployment or statefulset, and mode "
+        "is job; take it away, or change the mode",
+    ),
+    (
         {"buildkitd": {"history": {"maxEntries": 0}}},
         "buildkit:buildkitd.history.maxEntries: 0: hides the builds from a pod that waits for them "
         "before it goes; take 1 or more",
@@ -296,8 +301,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"gateway": {"enabled": False}, "networkPolicies": {"metricsNamespaces": ["keda"]}},
-        "buildkit:networkPolicies.metricsNamespaces: needs a gateway, whose numbers are read, and "
-        "there is none; take it away, or set gateway.enabled: true",
+        "buildkit:networkPolicies.metricsNamespaces: needs metrics to read, a gateway's or "
+        "buildkitd's; take it away, or set gateway.enabled: true",
     ),
     (
         {"gateway": {"externalTrafficPolicy": "Local"}},
