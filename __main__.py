@@ -40,15 +40,19 @@ class Kind(NamedTuple):
     component: Any
     arguments: Any
     """The component's TypedDict."""
+    app: str
+    """The label of its pods."""
 
 
 KINDS = {
-    Mode.POD: Kind(WORKLOAD, buildkit.BuildkitPod, buildkit.BuildkitPodArgs),
-    Mode.DEPLOYMENT: Kind(WORKLOAD, buildkit.BuildkitDeployment, buildkit.BuildkitDeploymentArgs),
-    Mode.STATEFULSET: Kind(
-        WORKLOAD, buildkit.BuildkitStatefulSet, buildkit.BuildkitStatefulSetArgs
+    Mode.POD: Kind(WORKLOAD, buildkit.BuildkitPod, buildkit.BuildkitPodArgs, WORKLOAD),
+    Mode.DEPLOYMENT: Kind(
+        WORKLOAD, buildkit.BuildkitDeployment, buildkit.BuildkitDeploymentArgs, WORKLOAD
     ),
-    Mode.JOB: Kind("build", buildkit.BuildkitJob, buildkit.BuildkitJobArgs),
+    Mode.STATEFULSET: Kind(
+        WORKLOAD, buildkit.BuildkitStatefulSet, buildkit.BuildkitStatefulSetArgs, WORKLOAD
+    ),
+    Mode.JOB: Kind("build", buildkit.BuildkitJob, buildkit.BuildkitJobArgs, "build-build"),
 }
 
 
@@ -220,6 +224,20 @@ def daemon(settings: Settings) -> Any:
         **({"metrics": {"image": settings.gateway.image}} if measured else {}),
         "config": hidden("buildkitd", settings.buildkitd),
     }
+def guard_network(settings: Settings, namespace: pulumi.Output[str]) -> list[pulumi.Resource]:
+    """What has to be there before a build reaches anything, or anybody a pod."""
+    given = settings.network_policies
+    if not given.enabled:
+        return []
+    arguments: Any = {
+        # To no pod anybody is to come, unless there is a port for clients.
+        **({} if settings.serves_clients else {"sources": []}),
+        **given.model_dump(exclude={"enabled"}, exclude_defaults=True),
+        "namespace": namespace,
+        "workload": KINDS[settings.mode].app,
+        "gateway": GATEWAY if settings.has_gateway else None,
+        "daemon_metrics": settings.monitoring.buildkitd,
+    return [buildkit.NetworkPolicies("buildkit", arguments)]
 
 
 def hidden(key: str, value: Any) -> Any:
@@ -401,7 +419,8 @@ def main() -> None:
         if settings.traits.listens
         else None
     )
-    workload = run_buildkitd(settings, namespace, listening, prepared)
+    before = [*prepared, *guard_network(settings, namespace)]
+    workload = run_buildkitd(settings, namespace, listening, before)
     outputs["workload"] = workload.workload
     if edge and internal:
         gateway = make_gateway(settings, namespace, workload, edge, internal)

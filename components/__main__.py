@@ -12,6 +12,7 @@ COMPONENTS = [
     buildkit.Certificates,
     buildkit.Gateway,
     buildkit.NodePreflight,
+    buildkit.NetworkPolicies,
     buildkit.UserNamespaces,
 ]
 

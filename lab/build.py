@@ -145,6 +145,9 @@ LANGUAGES = (
 )
 """What only programs in other languages than Python need."""
 
+NETWORK_POLICIES = (Tool("enforce-network-policies", "network-policies", "./enforce", 80),)
+"""What only tests of network policies need."""
+
 
 def tools(also: tuple[Tool, ...] = ()) -> Path:
     """Build what is missing; the directory in which every program has its plain name."""

@@ -18,6 +18,7 @@ _ORDER = {
     "Namespace": 0,
     "Secret": 10,
     "ConfigMap": 10,
+    "NetworkPolicy": 20,
     "PersistentVolumeClaim": 20,
     "Service": 30,
     "DaemonSet": 40,

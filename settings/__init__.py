@@ -15,6 +15,7 @@ from settings.extent import Preflight
 from settings.gateway import GatewaySettings
 from settings.job import BuildSecretSettings, JobSettings
 from settings.modes import MODES, Mode, Traits
+from settings.network_policies import NetworkPolicySettings, NetworkSourceSettings
 from settings.nodes import UserNamespaceSettings
 from settings.preflight import node_kinds
 from settings.reading import checked, is_secret, load, parse
@@ -35,6 +36,8 @@ __all__ = [
     "JobSettings",
     "Mode",
     "Preflight",
+    "NetworkPolicySettings",
+    "NetworkSourceSettings",
     "RegistrySettings",
     "ResourceSettings",
     "Section",

@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import reprlib
-from typing import NamedTuple, get_origin
+from typing import NamedTuple, get_args, get_origin
 
 from pydantic_core import ErrorDetails
 
@@ -123,8 +123,8 @@ def _section_at(place: Place) -> type[Section]:
         below = section_of(annotation)
         assert below is not None, place
         section = below
-        if get_origin(annotation) is dict:
-            # The next part is a name.
+        if {dict, list} & {*map(get_origin, (annotation, *get_args(annotation)))}:
+            # The next part is a name, or a position.
             next(parts)
     return section
 

@@ -22,6 +22,7 @@ from settings.gateway import GatewaySettings
 from settings.job import JobSettings
 from settings.modes import MODES, Mode, Traits
 from settings.monitoring import MonitoringSettings, TracesSettings
+from settings.network_policies import NetworkPolicySettings
 from settings.nodes import UserNamespaceSettings
 from settings.section import Section
 from settings.values import Image, Name, Parallelism, Patience, Registry, Replicas
@@ -96,6 +97,8 @@ class Settings(Section):
     what they have here as `kubectl patch` does. Default: nothing."""
     job: JobSettings | None = None
     """The build of `mode: job`. Default: none."""
+    network_policies: NetworkPolicySettings = NetworkPolicySettings()
+    """Who reaches buildkitd and its gateway, and what builds reach."""
     user_namespaces: UserNamespaceSettings = UserNamespaceSettings()
     """User namespaces on nodes that forbid them."""
     preflight: Preflight = Preflight.CLUSTER

@@ -194,6 +194,14 @@ Label = Annotated[
     ),
     shown_as("name"),
 ]
+LabelValue = Annotated[
+    str,
+    check(
+        like(rf"({_KEY})?"),
+        "is no value of a label; take letters, digits, and hyphens, underscores and dots inside, 63"
+        " characters at most",
+    ),
+]
 _WHOLE = BeforeValidator(_no_truth_value)
 Port = Annotated[int, Field(ge=1, le=65535), _WHOLE]
 NodePort = Annotated[int, Field(ge=1024, le=65535), _WHOLE]

@@ -117,6 +117,12 @@ POD = some(
         ),
     ),
 )
+DENIED = few(one_of("10.0.0.0/8", "0.0.0.0/0", "fd00::/8", "::/0"))
+NETWORK_POLICIES = {
+    "enabled": st.booleans(),
+    "deniedNetworks": DENIED,
+    "buildsReachPods": st.booleans(),
+}
 AUTOSCALING = some(min=st.integers(0, 4), max=st.integers(1, 9), cooldown=st.integers(0, 86_400))
 FARMS = some(
     replicas=some(min=st.integers(0, 4), max=st.integers(1, 5)),
@@ -161,6 +167,7 @@ COMMON = {
     "resources": some(requests=some(**REQUESTS), limits=some(**LIMITS)),
     "certificates": CERTIFICATES,
     "pod": POD,
+    "networkPolicies": some(**NETWORK_POLICIES),
     "userNamespaces": some(enabled=st.booleans(), maximum=st.integers(1, 2**31 - 1), image=IMAGES),
     "preflight": one_of("none", "cluster", "nodes"),
 }

@@ -24,6 +24,11 @@ from pulumi_buildkit.gateway import (
 )
 from pulumi_buildkit.job import BuildkitJob, BuildkitJobArgs
 from pulumi_buildkit.node_preflight import NodePreflight, NodePreflightArgs
+from pulumi_buildkit.network_policies import (
+    NetworkPolicies,
+    NetworkPoliciesArgs,
+    NetworkSourceArgs,
+)
 from pulumi_buildkit.pod import BuildkitPod, BuildkitPodArgs
 from pulumi_buildkit.registry import RegistryArgs
 from pulumi_buildkit.role import Role
@@ -59,6 +64,9 @@ __all__ = [
     "MetricsArgs",
     "NodePreflight",
     "NodePreflightArgs",
+    "NetworkPolicies",
+    "NetworkPoliciesArgs",
+    "NetworkSourceArgs",
     "OtlpProtocol",
     "Protocol",
     "RegistryArgs",

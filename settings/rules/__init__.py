@@ -8,6 +8,7 @@ from settings.rules import (
     gateway,
     job,
     modes,
+    network_policies,
     pod,
     resources,
 )
@@ -17,6 +18,7 @@ RULES: tuple[Rule, ...] = (
     *modes.RULES,
     *autoscaling.RULES,
     *gateway.RULES,
+    *network_policies.RULES,
     *certificates.RULES,
     *daemon.RULES,
     *resources.RULES,

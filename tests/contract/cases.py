@@ -14,6 +14,7 @@ from pulumi_buildkit import (
     DaemonArgs,
     Gateway,
     NodePreflight,
+    NetworkPolicies,
     Protocol,
     RegistryArgs,
     SecretLayout,
@@ -116,6 +117,11 @@ def node_preflight(security: Security) -> Make:
     )
 
 
+def network_policies(**args: Any) -> Make:
+    merged: Any = {"namespace": NAMESPACE, "workload": "buildkitd", **args}
+    return lambda opts=None, name=NAME: NetworkPolicies(name, merged, opts)
+
+
 def gateway(protocol: Protocol, service: ServiceType) -> Make:
     return lambda opts=None, name=NAME: Gateway(
         name,
@@ -150,6 +156,8 @@ CASES: dict[str, Make] = {
     **{f"BuildkitJob-{security.value}": job(security) for security in Security},
     "BuildkitStatefulSet-autoscaled": stateful_set(Security.ROOTLESS, autoscaled=True),
     "Autoscaler": autoscaler,
+    "NetworkPolicies": network_policies(),
+    "NetworkPolicies-gateway": network_policies(gateway="team-gateway"),
     "UserNamespaces": user_namespaces,
     **{f"NodePreflight-{security.value}": node_preflight(security) for security in Security},
     **{

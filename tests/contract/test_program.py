@@ -168,17 +168,20 @@ def test_the_stacks_of_several_farms_become_nodes_of_one_builder(dev: Recording)
 
 # What it makes
 
+BUILDS, CLIENTS = "NetworkPolicy buildkit-builds", "NetworkPolicy buildkit-gateway"
+
 
 @pytest.mark.parametrize(
     ("way", "objects"),
     [
-        ("pod", {"Pod buildkitd", "Job buildkitd-proof"}),
+        ("pod", {"Pod buildkitd", "Job buildkitd-proof", BUILDS}),
         (
             "pod-gateway",
             {
                 *("Pod buildkitd", "Job buildkitd-proof", "Service buildkitd"),
                 *("Deployment buildkit-gateway", "Service buildkit-gateway"),
                 "PodDisruptionBudget buildkit-gateway",
+                *(BUILDS, CLIENTS),
             },
         ),
         (
@@ -187,9 +190,13 @@ def test_the_stacks_of_several_farms_become_nodes_of_one_builder(dev: Recording)
                 *("Deployment buildkitd", "Service buildkitd"),
                 *("Deployment buildkit-gateway", "Service buildkit-gateway"),
                 "PodDisruptionBudget buildkit-gateway",
+                *(BUILDS, CLIENTS),
             },
         ),
-        ("deployment-mtls", {"Deployment buildkitd", "Service buildkitd"}),
+        (
+            "deployment-mtls",
+            {"Deployment buildkitd", "Service buildkitd", BUILDS},
+        ),
         (
             "statefulset",
             {
@@ -197,16 +204,20 @@ def test_the_stacks_of_several_farms_become_nodes_of_one_builder(dev: Recording)
                 *("PersistentVolumeClaim rootless-cache-buildkitd-0", "Job buildkitd-proof"),
                 *("Deployment buildkit-gateway", "Service buildkit-gateway"),
                 "PodDisruptionBudget buildkit-gateway",
+                *(BUILDS, CLIENTS),
             },
         ),
         (
             "statefulset-kube-pod",
             {
                 *("StatefulSet buildkitd", "Service buildkitd-pods", "Job buildkitd-proof"),
-                "PersistentVolumeClaim rootless-cache-buildkitd-0",
+                *(
+                    "PersistentVolumeClaim rootless-cache-buildkitd-0",
+                    BUILDS,
+                ),
             },
         ),
-        ("job", {"Job build"}),
+        ("job", {"Job build", BUILDS}),
     ],
 )
 def test_a_stack_has_what_its_mode_needs_and_nothing_else(
@@ -507,6 +518,34 @@ VALUES: list[tuple[dict[str, Any], str, str, str, Any]] = [
         {"gateway": {"host": "a.org"}},
         *("CertRequest", "buildkit-server-request", "dnsNames/0", "a.org"),
     ),
+    *(
+        ({"networkPolicies": keys}, "NetworkPolicy", name, f"spec/{path}", value)
+        for keys, name, path, value in (
+            ({"enabled": True}, "buildkit-gateway", "policyTypes", ["Ingress"]),
+            (
+                {"sources": [{"network": "10.0.0.0/8"}]},
+                *("buildkit-gateway", "ingress/0/from/0/ipBlock/cidr", "10.0.0.0/8"),
+            ),
+            (
+                {"sources": [{"namespace": "ci", "pods": {"app": "a"}}]},
+                *("buildkit-gateway", "ingress/0/from/0/podSelector/matchLabels/app", "a"),
+            ),
+            (
+                {"metricsNamespaces": ["keda"]},
+                "buildkit-gateway",
+                "ingress/1/from/0/namespaceSelector/matchLabels",
+                {"kubernetes.io/metadata.name": "keda"},
+            ),
+            (
+                {"deniedNetworks": ["10.0.0.0/8"]},
+                *("buildkit-builds", "egress/1/to/0/ipBlock/except", ["10.0.0.0/8"]),
+            ),
+            (
+                {"deniedNetworks": ["0.0.0.0/0", "::/0"], "buildsReachPods": False},
+                *("buildkit-builds", "egress/0/ports/0/port", 53),
+            ),
+        )
+    ),
     ({"gateway": {"port": 443}}, "Service", "buildkit-gateway", "spec/ports/0/port", 443),
     (
         {"gateway": {"service": "NodePort", "host": "a.org", "nodePort": 30123}},
@@ -771,8 +810,10 @@ def given(section: type[Section], keys: dict[str, Any], above: str = "") -> Iter
         if inner is None:
             yield f"{above}{key}"
             continue
+        written = keys[key]
         is_map = get_origin(field.annotation) is dict
-        for value in keys[key].values() if is_map else [keys[key]]:
+        many = written.values() if is_map else written if isinstance(written, list) else [written]
+        for value in many:
             yield from given(inner, value, f"{above}{key}.")
 
 

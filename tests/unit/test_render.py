@@ -148,7 +148,7 @@ def test_what_is_needed_comes_first_and_the_kustomization_has_all(of_case: Rende
     assert kustomization["resources"] == files
     namespace, *kinds = (each["kind"] for each in objects(of_case.into))
     assert namespace == "Namespace"
-    needed = {"ConfigMap", "PersistentVolumeClaim", "Service"}
+    needed = {"ConfigMap", "NetworkPolicy", "PersistentVolumeClaim", "Service"}
     assert not needed.intersection(itertools.dropwhile(needed.__contains__, kinds))
 
 

@@ -46,7 +46,7 @@ KEYS = (
     "the keys are mode, security, namespace, createNamespace, image, replicas, autoscaling, "
     "farm, updateTimeout, clients, gateway, certificates, registries, garbageCollection, "
     "maxParallelism, buildkitd, resources, drain, volume, "
-    "monitoring, traces, pod, job, userNamespaces, "
+    "monitoring, traces, pod, job, networkPolicies, userNamespaces, "
     "preflight"
 )
 GATEWAY_KEYS = (
@@ -54,6 +54,7 @@ GATEWAY_KEYS = (
     "loadBalancerClass, sourceRanges, externalTrafficPolicy, proxyProtocol, replicas, "
     "maxUnavailable, spread, resources, hold, keepalive, image"
 )
+NO_NETWORK = "is no network; write it as ADDRESS/BITS, as 192.0.2.0/24, with no bit of a host in it"
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     *(
         (
@@ -68,6 +69,24 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (
         {"gateway.port": "1"},
         f"buildkit:[\"gateway.port\"]: '1': is no key; did you mean gateway? {KEYS}",
+    ),
+    (
+        {"networkPolicies": {"sources": [{"namespace": "ci"}, {"netwrok": "10.0.0.0/8"}]}},
+        "buildkit:networkPolicies.sources[1].netwrok: '10.0.0.0/8': is no key; did you mean "
+        "network? the keys are network, namespace, pods",
+    ),
+    (
+        {"networkPolicies": {"sources": [{"network": "10.0.0.1/8"}]}},
+        f"buildkit:networkPolicies.sources[0].network: '10.0.0.1/8': {NO_NETWORK}",
+    ),
+    (
+        {"networkPolicies": {"deniedNetworks": ["169.254.169.254"]}},
+        f"buildkit:networkPolicies.deniedNetworks[0]: '169.254.169.254': {NO_NETWORK}",
+    ),
+    (
+        {"networkPolicies": {"sources": [{"pods": {"app": "a b"}}]}},
+        "buildkit:networkPolicies.sources[0].pods.app: 'a b': is no value of a label; take "
+        "letters, digits, and hyphens, underscores and dots inside, 63 characters at most",
     ),
     (
         {"gateway": {"node_port": 1}},

@@ -31,6 +31,10 @@ NOT_CHOSEN = (
     "buildkit:farm: needs a gateway with protocol: http2, which chooses a pod for each client; "
     "take it away, or set gateway.enabled: true and gateway.protocol: http2"
 )
+NOT_ONE = (
+    "has to be either a network or pods; give `network`, or `namespace` and `pods`, or one of "
+    "these two"
+)
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Modes.
     (
@@ -276,6 +280,29 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         {"gateway": {"service": "NodePort", "host": "a.org", "sourceRanges": ["10.0.0.0/8"]}},
         "buildkit:gateway.sourceRanges: ['10.0.0.0/8']: needs service LoadBalancer, and service is "
         "NodePort; take it away, or set service: LoadBalancer",
+    ),
+    (
+        {"networkPolicies": {"sources": [{"namespace": "ci"}, {}]}},
+        f"buildkit:networkPolicies.sources[1]: {NOT_ONE}",
+    ),
+    (
+        {"networkPolicies": {"sources": [{"network": "10.0.0.0/8", "pods": {"app": "a"}}]}},
+        f"buildkit:networkPolicies.sources[0]: {NOT_ONE}",
+    ),
+    (
+        {"mode": "pod", "networkPolicies": {"sources": []}},
+        "buildkit:networkPolicies.sources: needs a gateway, or a buildkitd that clients reach by "
+        "TLS, and there is neither; take it away, or set gateway.enabled: true",
+    ),
+    (
+        {"mode": "job", "job": GIT, "networkPolicies": {"sources": [{"namespace": "ci"}]}},
+        "buildkit:networkPolicies.sources: needs a gateway, or a buildkitd that clients reach by "
+        "TLS, and there is neither; take it away, since mode job has none",
+    ),
+    (
+        {"gateway": {"enabled": False}, "networkPolicies": {"metricsNamespaces": ["keda"]}},
+        "buildkit:networkPolicies.metricsNamespaces: needs metrics to read, a gateway's or "
+        "buildkitd's; take it away, or set gateway.enabled: true",
     ),
     (
         {"gateway": {"externalTrafficPolicy": "Local"}},
