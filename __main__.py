@@ -224,6 +224,8 @@ def daemon(settings: Settings) -> Any:
         **({"metrics": {"image": settings.gateway.image}} if measured else {}),
         "config": hidden("buildkitd", settings.buildkitd),
     }
+
+
 def guard_network(settings: Settings, namespace: pulumi.Output[str]) -> list[pulumi.Resource]:
     """What has to be there before a build reaches anything, or anybody a pod."""
     given = settings.network_policies
@@ -237,6 +239,7 @@ def guard_network(settings: Settings, namespace: pulumi.Output[str]) -> list[pul
         "workload": KINDS[settings.mode].app,
         "gateway": GATEWAY if settings.has_gateway else None,
         "daemon_metrics": settings.monitoring.buildkitd,
+    }
     return [buildkit.NetworkPolicies("buildkit", arguments)]
 
 

@@ -23,12 +23,12 @@ from pulumi_buildkit.gateway import (
     ServiceType,
 )
 from pulumi_buildkit.job import BuildkitJob, BuildkitJobArgs
-from pulumi_buildkit.node_preflight import NodePreflight, NodePreflightArgs
 from pulumi_buildkit.network_policies import (
     NetworkPolicies,
     NetworkPoliciesArgs,
     NetworkSourceArgs,
 )
+from pulumi_buildkit.node_preflight import NodePreflight, NodePreflightArgs
 from pulumi_buildkit.pod import BuildkitPod, BuildkitPodArgs
 from pulumi_buildkit.registry import RegistryArgs
 from pulumi_buildkit.role import Role
@@ -62,11 +62,11 @@ __all__ = [
     "Gateway",
     "GatewayArgs",
     "MetricsArgs",
-    "NodePreflight",
-    "NodePreflightArgs",
     "NetworkPolicies",
     "NetworkPoliciesArgs",
     "NetworkSourceArgs",
+    "NodePreflight",
+    "NodePreflightArgs",
     "OtlpProtocol",
     "Protocol",
     "RegistryArgs",
