@@ -11,6 +11,7 @@ COMPONENTS = [
     buildkit.BuildkitStatefulSet,
     buildkit.Certificates,
     buildkit.Gateway,
+    buildkit.Monitoring,
     buildkit.UserNamespaces,
 ]
 

@@ -14,6 +14,7 @@ from settings.daemon import (
 from settings.gateway import GatewaySettings
 from settings.job import BuildSecretSettings, JobSettings
 from settings.modes import MODES, Mode, Traits
+from settings.monitoring import MonitoringSettings
 from settings.nodes import UserNamespaceSettings
 from settings.reading import checked, is_secret, load, parse
 from settings.section import Section, section_of
@@ -31,6 +32,7 @@ __all__ = [
     "GatewaySettings",
     "JobSettings",
     "Mode",
+    "MonitoringSettings",
     "RegistrySettings",
     "ResourceSettings",
     "Section",

@@ -161,6 +161,12 @@ COMMON = {
     "resources": some(requests=some(**REQUESTS), limits=some(**LIMITS)),
     "certificates": CERTIFICATES,
     "pod": POD,
+    "monitoring": some(
+        podMonitor=st.booleans(),
+        rules=st.booleans(),
+        dashboard=st.booleans(),
+        labels=one_of({}, {"release": "prometheus"}),
+    ),
     "userNamespaces": some(enabled=st.booleans(), maximum=st.integers(1, 2**31 - 1), image=IMAGES),
 }
 

@@ -23,6 +23,7 @@ from pulumi_buildkit.gateway import (
     ServiceType,
 )
 from pulumi_buildkit.job import BuildkitJob, BuildkitJobArgs
+from pulumi_buildkit.monitoring import Monitoring, MonitoringArgs
 from pulumi_buildkit.pod import BuildkitPod, BuildkitPodArgs
 from pulumi_buildkit.registry import RegistryArgs
 from pulumi_buildkit.role import Role
@@ -56,6 +57,8 @@ __all__ = [
     "Gateway",
     "GatewayArgs",
     "MetricsArgs",
+    "Monitoring",
+    "MonitoringArgs",
     "OtlpProtocol",
     "Protocol",
     "RegistryArgs",

@@ -8,6 +8,7 @@ from settings.rules import (
     gateway,
     job,
     modes,
+    monitoring,
     pod,
     resources,
 )
@@ -23,4 +24,5 @@ RULES: tuple[Rule, ...] = (
     *buildkitd.RULES,
     *pod.RULES,
     *job.RULES,
+    *monitoring.RULES,
 )

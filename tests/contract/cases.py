@@ -13,6 +13,7 @@ from pulumi_buildkit import (
     Certificates,
     DaemonArgs,
     Gateway,
+    Monitoring,
     Protocol,
     RegistryArgs,
     SecretLayout,
@@ -97,6 +98,24 @@ def autoscaler(
     )
 
 
+def monitoring(
+    opts: pulumi.ResourceOptions | None = None, name: str = NAME
+) -> pulumi.ComponentResource:
+    return Monitoring(
+        name,
+        {
+            "namespace": NAMESPACE,
+            "gateway": "team-gateway",
+            "workload": "buildkitd",
+            "pod_monitor": True,
+            "rules": True,
+            "dashboard": True,
+            "labels": {"release": "prometheus"},
+        },
+        opts,
+    )
+
+
 def user_namespaces(
     opts: pulumi.ResourceOptions | None = None, name: str = NAME
 ) -> pulumi.ComponentResource:
@@ -137,6 +156,7 @@ CASES: dict[str, Make] = {
     **{f"BuildkitJob-{security.value}": job(security) for security in Security},
     "BuildkitStatefulSet-autoscaled": stateful_set(Security.ROOTLESS, autoscaled=True),
     "Autoscaler": autoscaler,
+    "Monitoring": monitoring,
     "UserNamespaces": user_namespaces,
     **{
         f"Gateway-{protocol.value}-{service.value}": gateway(protocol, service)
