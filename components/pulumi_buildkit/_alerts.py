@@ -15,6 +15,8 @@ _CERTIFICATE_DAYS = 14
 # Fewer builds than these prove nothing.
 _ENOUGH = 5
 _SHARE = 0.5
+# In which a build is lost and its pod goes, if the two belong together.
+_RECENT = "5m"
 # The bounds of Envoy's histograms between which a hold may end, in seconds:
 # https://www.envoyproxy.io/docs/envoy/v1.40.0/operations/stats_overview
 _BOUNDS = (1, 2.5, 5, 10, 30, 60, 300, 600, 1800)
@@ -57,7 +59,6 @@ def _presence(scope: Scope, watched: Installation) -> list[dict[str, Any]]:
             "No BuildKit gateway answers in {{ $labels.namespace }}",
             "Prometheus has heard of no gateway pod for 5 minutes: clients can't connect, or "
             "Prometheus does not find the pods.",
-            "monitoring.md#buildkitgatewaydown",
         ),
         _rule(
             "BuildKitDown",
@@ -67,7 +68,6 @@ def _presence(scope: Scope, watched: Installation) -> list[dict[str, Any]]:
             "Builds wait in {{ $labels.namespace }}, and no BuildKit takes them",
             f"Requests have waited for a buildkitd for {half} s. A build fails when it has waited "
             f"for {watched.hold} s (gateway.hold).",
-            "troubleshooting.md#a-build-waits-and-fails-after-gatewayhold",
         ),
     ]
 
@@ -85,7 +85,6 @@ def _holds(scope: Scope, watched: Installation) -> list[dict[str, Any]]:
             "Builds failed in {{ $labels.namespace }}, since no BuildKit was ready",
             f"{{{{ $value }}}} requests of the last 15 minutes waited for {watched.hold} s "
             "(gateway.hold) in vain.",
-            "troubleshooting.md#a-build-waits-and-fails-after-gatewayhold",
         ),
         _rule(
             "BuildKitHoldsNearLimit",
@@ -95,16 +94,20 @@ def _holds(scope: Scope, watched: Installation) -> list[dict[str, Any]]:
             "Builds in {{ $labels.namespace }} wait nearly as long as they may",
             f"In the last 30 minutes a client waited for a buildkitd longer than {long:g} s; after "
             f"{watched.hold} s (gateway.hold) it fails.",
-            "monitoring.md#buildkitholdsnearlimit",
         ),
     ]
 
 
 def _builds(scope: Scope, _: Installation) -> list[dict[str, Any]]:
-    lost = f"sum by (namespace) ({increase(scope.finished(LOST), '10m')}) > 0"
+    # A build whose hold was over ends alike, and has an alert of its own.
+    expired = scope.metric("envoy_buildkit_holds_expired")
+    lost = (
+        f"sum by (namespace) ({increase(scope.finished(LOST), _RECENT)}) > 0 unless on (namespace) "
+        f"sum by (namespace) ({increase(expired, _RECENT)}) > 0"
+    )
     buildkitd = scope.memory(CONTAINER)
     gone = (
-        f"count by (namespace) (count by (namespace, pod) (last_over_time({buildkitd}[10m])) "
+        f"count by (namespace) (count by (namespace, pod) (last_over_time({buildkitd}[{_RECENT}])) "
         f"unless count by (namespace, pod) ({buildkitd}))"
     )
     ended = increase(scope.finished(GIVEN_UP, "!~"), "30m")
@@ -113,22 +116,20 @@ def _builds(scope: Scope, _: Installation) -> list[dict[str, Any]]:
         _rule(
             "BuildKitDrainCutsBuilds",
             Severity.WARNING,
-            f"{lost} and on (namespace) {gone}",
+            f"({lost}) and on (namespace) {gone}",
             "0s",
             "A BuildKit pod in {{ $labels.namespace }} went before its builds had ended",
-            "{{ $value }} builds of the last 10 minutes were cut off, and a buildkitd pod has "
+            "{{ $value }} builds of the last 5 minutes were cut off, and a buildkitd pod has "
             "gone: its drain was over (drain.timeout), or its node is.",
-            "troubleshooting.md#a-build-that-runs-ends-with-rst_stream-or-eof",
         ),
         _rule(
             "BuildKitBuildsLost",
             Severity.WARNING,
-            f"{lost} unless on (namespace) {gone}",
+            f"({lost}) unless on (namespace) {gone}",
             "0s",
             "Builds in {{ $labels.namespace }} were cut off",
-            "{{ $value }} builds of the last 10 minutes ended by the installation's doing, not by "
+            "{{ $value }} builds of the last 5 minutes ended by the installation's doing, not by "
             "their own: buildkitd was killed, or could not be reached.",
-            "troubleshooting.md#a-build-that-runs-ends-with-rst_stream-or-eof",
         ),
         _rule(
             "BuildKitBuildsFail",
@@ -138,7 +139,6 @@ def _builds(scope: Scope, _: Installation) -> list[dict[str, Any]]:
             "0s",
             "Most builds in {{ $labels.namespace }} fail",
             "{{ $value | humanizePercentage }} of the builds of the last 30 minutes failed.",
-            "monitoring.md#buildkitbuildsfail",
         ),
     ]
 
@@ -154,7 +154,6 @@ def _limits(scope: Scope, _: Installation) -> list[dict[str, Any]]:
             "nearly full",
             "{{ $value | humanizePercentage }} are used for 15 minutes: garbage collection does "
             "not keep up, or may not keep as much free as builds need.",
-            "troubleshooting.md#a-step-fails-with-no-space-left-on-device",
         ),
         _rule(
             "BuildKitCertificateEnds",
@@ -164,7 +163,6 @@ def _limits(scope: Scope, _: Installation) -> list[dict[str, Any]]:
             "The gateway's certificate {{ $labels.envoy_tls_certificate }} in "
             "{{ $labels.namespace }} ends soon",
             "It ends in {{ $value | humanize }} days. Then clients are refused.",
-            "certificates.md#renewal",
         ),
     ]
 
@@ -176,7 +174,6 @@ def _rule(
     lasting: str,
     summary: str,
     description: str,
-    page: str,
 ) -> dict[str, Any]:
     """An alert, once *expression* has had a value for as long as *lasting*."""
     return {
@@ -187,6 +184,6 @@ def _rule(
         "annotations": {
             "summary": summary,
             "description": description,
-            "action": f"see docs/{page}",
+            "action": f"see docs/monitoring.md#{name.lower()}",
         },
     }

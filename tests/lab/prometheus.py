@@ -1,10 +1,9 @@
-"""A real Prometheus, in the lab's network: it finds the gateway's pods, and asks the kubelet.
+"""A real Prometheus, in the lab's network: it asks the pods of a PodMonitor, and the kubelet.
 
 Debian's has no discovery of Kubernetes' objects built in, so what that would find is in a file.
 """
 
 import json
-import re
 import subprocess
 import threading
 import time
@@ -24,26 +23,6 @@ from tests.lab.conftest import Installation
 INTERVAL = 1  # seconds from one look at everything to the next
 _STARTS = 30.0  # seconds; one is usual
 _SOON = 60.0  # seconds in which what is there is seen; the kubelet measures every 15 or so
-_META = "__meta_kubernetes_pod"
-_PODS = [
-    # What the annotations say, as Prometheus' example for Kubernetes reads them.
-    {
-        "source_labels": [f"{_META}_annotation_prometheus_io_scrape"],
-        "regex": "true",
-        "action": "keep",
-    },
-    {
-        "source_labels": [f"{_META}_annotation_prometheus_io_path"],
-        "target_label": "__metrics_path__",
-    },
-    {
-        "source_labels": [f"{_META}_ip", f"{_META}_annotation_prometheus_io_port"],
-        "separator": ":",
-        "target_label": "__address__",
-    },
-    {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-    {"source_labels": [f"{_META}_name"], "target_label": "pod"},
-]
 
 
 @dataclass(frozen=True)
@@ -92,15 +71,18 @@ class Prometheus:
 
 @contextmanager
 def prometheus(
-    installation: Installation, directory: Path, groups: list[dict[str, Any]]
+    installation: Installation,
+    directory: Path,
+    groups: list[dict[str, Any]],
+    further: dict[str, str],
 ) -> Iterator[Prometheus]:
-    """Have one that looks at the installation's namespace, with these groups of rules."""
+    """Have one that looks at the installation, with these groups of rules and *further* targets."""
     lab = installation.lab
     address = f"{ADDRESS}:{lab.node_port - 20_000}"
     files = {
         "rules": {"groups": groups},
         "pods": _pods(installation),
-        "prometheus": _configuration(installation, directory),
+        "prometheus": _configuration(installation, directory, further),
     }
     for name, content in files.items():
         (directory / f"{name}.json").write_text(json.dumps(content))
@@ -143,26 +125,31 @@ def _discovery(installation: Installation, file: Path) -> Iterator[None]:
 
 
 def _pods(installation: Installation) -> list[dict[str, Any]]:
-    """The namespace's pods, as Prometheus' own discovery would show them."""
-    pods = json.loads(installation.kubectl("get", "pods", "--output=json"))["items"]
+    """The pods that the namespace's PodMonitor means, as the operator has Prometheus find them."""
+    monitor, *pods = (
+        item
+        for kind in ("podmonitors", "pods")
+        for item in json.loads(installation.kubectl("get", kind, "--output=json"))["items"]
+    )
+    [labelled] = monitor["spec"]["selector"]["matchExpressions"]
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
     return [
-        {"targets": [pod["status"]["podIP"]], "labels": _labels(pod["metadata"], pod["status"])}
+        {
+            "targets": [f"{pod['status']['podIP']}:{port['containerPort']}"],
+            "labels": {
+                "__metrics_path__": endpoint["path"],
+                "namespace": pod["metadata"]["namespace"],
+                "pod": pod["metadata"]["name"],
+                "container": container["name"],
+            },
+        }
         for pod in pods
         if "podIP" in pod["status"]
+        and pod["metadata"]["labels"].get(labelled["key"]) in labelled["values"]
+        for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
+        for port in container.get("ports", [])
+        if port["name"] == endpoint["port"]
     ]
-
-
-def _labels(metadata: dict[str, Any], status: dict[str, Any]) -> dict[str, str]:
-    annotations = {
-        f"{_META}_annotation_{re.sub('[^a-zA-Z0-9]', '_', name)}": value
-        for name, value in metadata.get("annotations", {}).items()
-    }
-    return {
-        "__meta_kubernetes_namespace": metadata["namespace"],
-        f"{_META}_name": metadata["name"],
-        f"{_META}_ip": status["podIP"],
-        **annotations,
-    }
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -175,7 +162,9 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     raise LabError(f"Prometheus does not start: {log.read_text()}")
 
 
-def _configuration(installation: Installation, directory: Path) -> dict[str, Any]:
+def _configuration(
+    installation: Installation, directory: Path, further: dict[str, str]
+) -> dict[str, Any]:
     pki = installation.lab.node.at.pki
     tls = {
         "ca_file": str(pki / "ca.crt"),
@@ -183,9 +172,8 @@ def _configuration(installation: Installation, directory: Path) -> dict[str, Any
         "key_file": str(pki / "admin.key"),
     }
     pods = {
-        "job_name": "kubernetes-pods",
+        "job_name": "pods",
         "file_sd_configs": [{"files": [str(directory / "pods.json")]}],
-        "relabel_configs": _PODS,
     }
     kubelet = [
         {
@@ -194,8 +182,15 @@ def _configuration(installation: Installation, directory: Path) -> dict[str, Any
             "scheme": "https",
             "tls_config": tls,
             "static_configs": [{"targets": [API.removeprefix("https://")]}],
+            # What has a time of its own is not seen to have gone for five minutes.
+            "honor_timestamps": False,
         }
-        for path in ("", "/cadvisor")
+        # Of the lab's containers cAdvisor knows no names; the kubelet says the same elsewhere.
+        for path in ("", "/cadvisor", "/resource")
+    ]
+    others = [
+        {"job_name": name, "static_configs": [{"targets": [target]}], "honor_labels": True}
+        for name, target in further.items()
     ]
     return {
         "global": {
@@ -204,5 +199,5 @@ def _configuration(installation: Installation, directory: Path) -> dict[str, Any
             "evaluation_interval": f"{INTERVAL}s",
         },
         "rule_files": [str(directory / "rules.json")],
-        "scrape_configs": [pods, *kubelet],
+        "scrape_configs": [pods, *kubelet, *others],
     }

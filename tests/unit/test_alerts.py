@@ -115,6 +115,20 @@ CASES = {
         12,
         {"BuildKitDrainCutsBuilds"},
     ),
+    "a build was cut off, and a pod went long before": Case(
+        {**THERE, finished("Unavailable"): "0x20 1x60", BUILDKITD: "1x10 stale"},
+        22,
+        {"BuildKitBuildsLost"},
+    ),
+    "a hold was over, and its build ended as one that is cut off": Case(
+        {
+            **THERE,
+            finished("Unavailable"): "0x10 1x60",
+            f"envoy_buildkit_holds_expired{{{POD}}}": "_x10 3x60",
+        },
+        12,
+        {"BuildKitHoldsExpired"},
+    ),
     "a pod has gone, and no build with it": Case(
         {**THERE, finished("OK"): "0+1x60", BUILDKITD: "1x10 stale"}, 12, set()
     ),
