@@ -63,6 +63,10 @@ check: python site ## lint and types, and that no link of the docs is dead
 docs: python ## make the reference pages from the code
 	@$(PYTHON) -m docs.generate
 
+.PHONY: dashboard
+dashboard: python ## make the Grafana dashboard from its Python
+	@$(PYTHON) -m dashboard
+
 .PHONY: site
 site: python ## build/site: the docs as a site, where no link is dead
 	@$(PYTHON) -m sphinx --quiet --fail-on-warning --fresh-env docs build/site

@@ -217,11 +217,13 @@ def daemon(settings: Settings) -> Any:
         for key, value in settings.model_dump(exclude_unset=True, exclude_none=True).items()
         if key in buildkit.DaemonArgs.__annotations__
     }
-    measured = settings.monitoring.buildkitd
+    metrics = buildkit.MetricsArgs(
+        image=settings.gateway.image, scraped=not settings.monitoring.pod_monitor
+    )
     return {
         **given,
         "drain_timeout": settings.drain.timeout,
-        **({"metrics": {"image": settings.gateway.image}} if measured else {}),
+        **({"metrics": metrics} if settings.monitoring.buildkitd else {}),
         "config": hidden("buildkitd", settings.buildkitd),
     }
 
@@ -331,6 +333,7 @@ def make_gateway(
             "max_unavailable": gateway.max_unavailable,
             "spread": gateway.spread,
             "resources": buildkit.ResourcesArgs(**gateway.resources.model_dump(exclude_unset=True)),
+            "scraped": not settings.monitoring.pod_monitor,
             "update_timeout": settings.update_timeout,
         },
     )
@@ -357,6 +360,26 @@ def follow_builds(
         ),
         # It finds what it scales and whom it asks, and goes before they do.
         pulumi.ResourceOptions(depends_on=[workload, gateway]),
+    )
+
+
+def watch(settings: Settings, namespace: pulumi.Output[str]) -> None:
+    """Have Prometheus and Grafana know of it, where the stack asks for it."""
+    given = settings.monitoring
+    if not given.makes:
+        return
+    buildkit.Monitoring(
+        f"{EDGE}-monitoring",
+        buildkit.MonitoringArgs(
+            namespace=namespace,
+            gateway=GATEWAY,
+            workload=WORKLOAD,
+            hold=settings.hold,
+            pod_monitor=given.pod_monitor,
+            rules=given.rules,
+            dashboard=given.dashboard,
+            labels={**given.labels},
+        ),
     )
 
 
@@ -428,6 +451,7 @@ def main() -> None:
     if edge and internal:
         gateway = make_gateway(settings, namespace, workload, edge, internal)
         follow_builds(settings, namespace, workload, gateway)
+        watch(settings, namespace)
         project = "PROJECT." if settings.domain else ""
         endpoint = pulumi.Output.concat(project, gateway.endpoint)
         outputs |= {"gateway": f"deployment/{GATEWAY}", **tls_commands(endpoint)}

@@ -13,6 +13,7 @@ COMPONENTS = [
     buildkit.Gateway,
     buildkit.NodePreflight,
     buildkit.NetworkPolicies,
+    buildkit.Monitoring,
     buildkit.UserNamespaces,
 ]
 

@@ -15,6 +15,7 @@ from settings.extent import Preflight
 from settings.gateway import GatewaySettings
 from settings.job import BuildSecretSettings, JobSettings
 from settings.modes import MODES, Mode, Traits
+from settings.monitoring import MonitoringSettings
 from settings.network_policies import NetworkPolicySettings, NetworkSourceSettings
 from settings.nodes import UserNamespaceSettings
 from settings.preflight import node_kinds
@@ -35,6 +36,7 @@ __all__ = [
     "GatewaySettings",
     "JobSettings",
     "Mode",
+    "MonitoringSettings",
     "NetworkPolicySettings",
     "NetworkSourceSettings",
     "Preflight",

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pulumi
-from pulumi_buildkit import Security, ServiceType
-from pulumi_buildkit.autoscaler import API_VERSION
+from pulumi_buildkit import Security, ServiceType, autoscaler, monitoring
 from pulumi_buildkit.metadata import labels
 from pulumi_buildkit.quantity import number
 from pulumi_buildkit.security import VARIANTS
@@ -425,10 +424,10 @@ def _job_lacks_secrets(settings: Settings, cluster: "Cluster", namespace: str) -
 
 
 def _keda_is_missing(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
-    if not cluster.serves(*API_VERSION.split("/")):
+    if not cluster.serves(*autoscaler.API_VERSION.split("/")):
         yield Mistake(
             ("autoscaling",),
-            f"needs KEDA, and the cluster does not have it ({API_VERSION}); install it: "
+            f"needs KEDA, and the cluster does not have it ({autoscaler.API_VERSION}); install it: "
             "helm install keda keda --repo https://kedacore.github.io/charts --namespace keda "
             "--create-namespace",
         )
@@ -436,6 +435,19 @@ def _keda_is_missing(settings: Settings, cluster: "Cluster", _: str) -> Iterator
 
 def _names_secrets(settings: Settings) -> bool:
     return any(True for _ in overlay_secrets.mentions(settings.pod))
+
+
+def _prometheus_operator_is_missing(
+    settings: Settings, cluster: "Cluster", _: str
+) -> Iterator[Mistake]:
+    if not cluster.serves(*monitoring.API_VERSION.split("/")):
+        yield Mistake(
+            ("monitoring",),
+            "needs the Prometheus operator for podMonitor and rules, and the cluster does not have "
+            f"it ({monitoring.API_VERSION}); install it: helm install prometheus "
+            "kube-prometheus-stack --repo https://prometheus-community.github.io/helm-charts "
+            "--namespace monitoring --create-namespace",
+        )
 
 
 def _has_claims(settings: Settings) -> bool:
@@ -497,6 +509,12 @@ _QUESTIONS = (
         ("autoscaling",),
         lambda settings: settings.follows_builds,
         _keda_is_missing,
+        in_namespace=False,
+    ),
+    _Question(
+        ("monitoring",),
+        lambda settings: settings.monitoring.needs_operator,
+        _prometheus_operator_is_missing,
         in_namespace=False,
     ),
     _Question(("volume", "size"), _has_claims, _claims_can_t_become_so, in_namespace=True),

@@ -89,7 +89,7 @@ class Settings(Section):
     volume: VolumeSettings = VolumeSettings()
     """Where each buildkitd pod keeps its cache."""
     monitoring: MonitoringSettings = MonitoringSettings()
-    """What Prometheus sees of it."""
+    """What Prometheus and Grafana see of it."""
     traces: TracesSettings | None = None
     """Where buildkitd sends what its builds spent their time on. Default: nowhere."""
     pod: dict[str, Any] = {}

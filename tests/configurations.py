@@ -168,6 +168,12 @@ COMMON = {
     "certificates": CERTIFICATES,
     "pod": POD,
     "networkPolicies": some(**NETWORK_POLICIES),
+    "monitoring": some(
+        podMonitor=st.booleans(),
+        rules=st.booleans(),
+        dashboard=st.booleans(),
+        labels=one_of({}, {"release": "prometheus"}),
+    ),
     "userNamespaces": some(enabled=st.booleans(), maximum=st.integers(1, 2**31 - 1), image=IMAGES),
     "preflight": one_of("none", "cluster", "nodes"),
 }

@@ -23,6 +23,7 @@ from pulumi_buildkit.gateway import (
     ServiceType,
 )
 from pulumi_buildkit.job import BuildkitJob, BuildkitJobArgs
+from pulumi_buildkit.monitoring import Monitoring, MonitoringArgs
 from pulumi_buildkit.network_policies import (
     NetworkPolicies,
     NetworkPoliciesArgs,
@@ -62,6 +63,8 @@ __all__ = [
     "Gateway",
     "GatewayArgs",
     "MetricsArgs",
+    "Monitoring",
+    "MonitoringArgs",
     "NetworkPolicies",
     "NetworkPoliciesArgs",
     "NetworkSourceArgs",

@@ -8,6 +8,7 @@ from settings.rules import (
     gateway,
     job,
     modes,
+    monitoring,
     network_policies,
     pod,
     resources,
@@ -25,4 +26,5 @@ RULES: tuple[Rule, ...] = (
     *buildkitd.RULES,
     *pod.RULES,
     *job.RULES,
+    *monitoring.RULES,
 )

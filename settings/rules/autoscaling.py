@@ -10,7 +10,8 @@ from settings.rules.modes import unsuited
 from settings.rules.rule import Rule
 from settings.stack import Settings
 
-_HTTP2 = "set gateway.enabled: true and gateway.protocol: http2"
+HTTP2 = "set gateway.enabled: true and gateway.protocol: http2"
+"""What to do where requests have to be seen."""
 
 
 def _mode(settings: Settings) -> Iterator[Mistake]:
@@ -35,13 +36,13 @@ def _gateway(settings: Settings) -> Iterator[Mistake]:
         yield Mistake(
             ("autoscaling",),
             "needs a gateway with protocol: http2, which counts builds and holds them; take it "
-            f"away, or {_HTTP2}",
+            f"away, or {HTTP2}",
         )
     if settings.farm:
         yield Mistake(
             ("farm",),
             "needs a gateway with protocol: http2, which chooses a pod for each client; take it "
-            f"away, or {_HTTP2}",
+            f"away, or {HTTP2}",
         )
 
 

@@ -13,6 +13,7 @@ from pulumi_buildkit import (
     Certificates,
     DaemonArgs,
     Gateway,
+    Monitoring,
     NetworkPolicies,
     NodePreflight,
     Protocol,
@@ -99,6 +100,24 @@ def autoscaler(
     )
 
 
+def monitoring(
+    opts: pulumi.ResourceOptions | None = None, name: str = NAME
+) -> pulumi.ComponentResource:
+    return Monitoring(
+        name,
+        {
+            "namespace": NAMESPACE,
+            "gateway": "team-gateway",
+            "workload": "buildkitd",
+            "pod_monitor": True,
+            "rules": True,
+            "dashboard": True,
+            "labels": {"release": "prometheus"},
+        },
+        opts,
+    )
+
+
 def user_namespaces(
     opts: pulumi.ResourceOptions | None = None, name: str = NAME
 ) -> pulumi.ComponentResource:
@@ -158,6 +177,7 @@ CASES: dict[str, Make] = {
     "Autoscaler": autoscaler,
     "NetworkPolicies": network_policies(),
     "NetworkPolicies-gateway": network_policies(gateway="team-gateway"),
+    "Monitoring": monitoring,
     "UserNamespaces": user_namespaces,
     **{f"NodePreflight-{security.value}": node_preflight(security) for security in Security},
     **{

@@ -141,8 +141,9 @@ def test_a_list_of_nobody_lets_nobody_in() -> None:
 
 
 def test_who_reads_metrics_reads_buildkitd_s_too_where_it_has_some() -> None:
-    metered = {"monitoring": {"buildkitd": True}}
-    made = record_program(**metered, networkPolicies={"metricsNamespaces": ["monitoring"]})
+    made = record_program(
+        monitoring={"buildkitd": True}, networkPolicies={"metricsNamespaces": ["monitoring"]}
+    )
     _, metrics = policies(made)["buildkitd"]["ingress"]
     assert metrics == {"from": [named("monitoring")], "ports": [NUMBERS]}
     beside = apps(made)["buildkitd"]["spec"]["initContainers"]

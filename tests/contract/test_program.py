@@ -687,6 +687,33 @@ VALUES: list[tuple[dict[str, Any], str, str, str, Any]] = [
     ({"autoscaling": {"cooldown": 60}}, *SCALED, "spec/cooldownPeriod", 60),
     ({"autoscaling": {"builds": 9}}, *SCALED, "spec/triggers/1/metadata/targetValue", "9"),
     (
+        {"monitoring": {"buildkitd": True}, "gateway": {"image": "a/envoy:1"}},
+        *("Deployment", "buildkitd", f"{POD}/initContainers/0/image", "a/envoy:1"),
+    ),
+    *(
+        (
+            {"traces": {"endpoint": "http://collector", "protocol": "http/protobuf"}},
+            *("Deployment", "buildkitd", f"{CONTAINER}/env/{number}/value", value),
+        )
+        for number, value in enumerate(("http://collector", "http/protobuf"))
+    ),
+    (
+        {"monitoring": {"podMonitor": True}},
+        *("PodMonitor", "buildkit-monitoring-pods", "spec/podMetricsEndpoints/0/port", "metrics"),
+    ),
+    (
+        {"monitoring": {"rules": True}, "gateway": {"hold": 100}},
+        *("PrometheusRule", "buildkit-monitoring-rules", "spec/groups/0/rules/1/for", "60s"),
+    ),
+    (
+        {"monitoring": {"rules": True, "labels": {"release": "prometheus"}}},
+        *("PrometheusRule", "buildkit-monitoring-rules", "metadata/labels/release", "prometheus"),
+    ),
+    (
+        {"monitoring": {"dashboard": True}},
+        *("ConfigMap", "buildkit-monitoring-dashboard", "metadata/labels/grafana_dashboard", "1"),
+    ),
+    (
         {"userNamespaces": {"enabled": True, "image": "a/busybox:1"}},
         *("DaemonSet", "sysctl-userns", f"{CONTAINER}/image", "a/busybox:1"),
     ),

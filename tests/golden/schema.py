@@ -1,31 +1,48 @@
 """What the API server would say of an object, by the published schemas."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import kubernetes_validate
 import yaml
-from pulumi_buildkit.autoscaler import API_VERSION
 
 from lab import build, keda
 
 KUBERNETES = "1.36"
+# Where the definition of each other kind is: the module of lab/tools, and the file in it.
+_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
+_CRDS = "example/prometheus-operator-crd/monitoring.coreos.com"
+DEFINITIONS = {
+    "ScaledObject": ("keda", keda.MODULE, "config/crd/bases/keda.sh_scaledobjects.yaml"),
+    "PodMonitor": ("prometheus-operator", _OPERATOR, f"{_CRDS}_podmonitors.yaml"),
+    "PrometheusRule": ("prometheus-operator", _OPERATOR, f"{_CRDS}_prometheusrules.yaml"),
+}
 
 
 def validate(document: dict[str, Any]) -> None:
     """Refuse any field that is not in its kind's schema, or that is wrong there."""
-    if document["apiVersion"] == API_VERSION:
-        jsonschema.validate(document, _scaled_object())
+    if document["kind"] in DEFINITIONS:
+        # Patterns of fields that are not ours are Go's, which a check of the schema would refuse.
+        schema = _defined(document["kind"], document["apiVersion"])
+        jsonschema.Draft202012Validator(schema).validate(document)
     else:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
+def definition(kind: str) -> Path:
+    """The file of a custom resource's definition."""
+    tool, module, file = DEFINITIONS[kind]
+    return build.module_dir(tool, module) / file
+
+
 @cache
-def _scaled_object() -> dict[str, Any]:
-    crds = build.module_dir("keda", keda.MODULE) / "config" / "crd" / "bases"
-    crd = yaml.safe_load((crds / "keda.sh_scaledobjects.yaml").read_text())
-    (version,) = (v for v in crd["spec"]["versions"] if v["name"] == API_VERSION.split("/")[1])
+def _defined(kind: str, api_version: str) -> dict[str, Any]:
+    crd = yaml.safe_load(definition(kind).read_text())["spec"]
+    group, _, name = api_version.partition("/")
+    assert crd["group"] == group
+    (version,) = (v for v in crd["versions"] if v["name"] == name)
     return _strict(version["schema"]["openAPIV3Schema"])
 
 

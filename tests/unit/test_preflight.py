@@ -26,8 +26,9 @@ from pulumi_buildkit import (
     BuildkitStatefulSet,
     Security,
     VolumeKind,
+    autoscaler,
+    monitoring,
 )
-from pulumi_buildkit.autoscaler import API_VERSION
 from pulumi_buildkit.security import VARIANTS
 
 from settings import Mode, Settings, cluster, load, parse, preflight
@@ -383,6 +384,22 @@ def test_what_the_overlay_makes_of_the_pods_is_for_the_api_server_to_judge(
     assert warning.startswith(f"buildkit:namespace: 'build': has the label {LEVEL}=baseline")
 
 
+@pytest.mark.parametrize("key", ["podMonitor", "rules"])
+def test_what_prometheus_operator_reads_needs_it(key: str, api: Api) -> None:
+    watched = settings(monitoring={key: True})
+    (complaint,) = preflight.check(watched)
+    assert complaint.startswith("buildkit:monitoring: needs the Prometheus operator")
+    assert "helm install prometheus kube-prometheus-stack --repo" in complaint
+    served = {"kind": "APIResourceList", "groupVersion": monitoring.API_VERSION, "resources": []}
+    api.objects[f"/apis/{monitoring.API_VERSION}"] = served
+    assert preflight.check(watched) == []
+
+
+def test_a_dashboard_needs_no_operator(api: Api) -> None:
+    assert preflight.check(settings(monitoring={"dashboard": True})) == []
+    assert api.asked == []
+
+
 FARM = {"mode": "statefulset", "volume": {"kind": "emptyDir"}}
 
 
@@ -396,8 +413,8 @@ def test_what_follows_the_builds_needs_keda(given: Object, api: Api) -> None:
     (complaint,) = preflight.check(scaled)
     assert complaint.startswith("buildkit:autoscaling: needs KEDA, and the cluster does not have")
     assert "helm install keda keda --repo" in complaint
-    served = {"kind": "APIResourceList", "groupVersion": API_VERSION, "resources": []}
-    api.objects[f"/apis/{API_VERSION}"] = served
+    served = {"kind": "APIResourceList", "groupVersion": autoscaler.API_VERSION, "resources": []}
+    api.objects[f"/apis/{autoscaler.API_VERSION}"] = served
     assert preflight.check(scaled) == []
 
 

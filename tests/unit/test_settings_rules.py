@@ -35,6 +35,10 @@ NOT_ONE = (
     "has to be either a network or pods; give `network`, or `namespace` and `pods`, or one of "
     "these two"
 )
+NOT_SEEN = (
+    "buildkit:monitoring: needs a gateway with protocol: http2, which counts builds; take it away, "
+    "or set gateway.enabled: true and gateway.protocol: http2"
+)
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     # Modes.
     (
@@ -177,6 +181,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     ({"autoscaling": {}, "gateway": {"enabled": False}}, NOT_COUNTED),
     ({"autoscaling": {}, "gateway": {"protocol": "tcp"}}, NOT_COUNTED),
+    ({"monitoring": {"rules": True}, "gateway": {"protocol": "tcp"}}, NOT_SEEN),
+    ({"monitoring": {"podMonitor": True}, "mode": "pod"}, NOT_SEEN),
     (
         {"autoscaling": {}, "replicas": "2"},
         "buildkit:replicas: 2: is said by autoscaling, from min to max; take one of them away",
@@ -544,6 +550,8 @@ FITTING: list[dict[str, Any]] = [
     {"mode": "statefulset", "replicas": "3", "volume": {"protect": False}},
     {"mode": "job", "job": GIT, "gateway": {"host": "a.org"}, "clients": {}},
     {"mode": "job", "job": GIT, "volume": {}},
+    {"mode": "pod", "monitoring": {"dashboard": False, "labels": {"release": "prometheus"}}},
+    {"monitoring": {"podMonitor": True, "rules": True, "dashboard": True}},
     {"volume": {"kind": "claim"}, "replicas": "1"},
     {"volume": {"kind": "claim"}, "gateway": {"hold": 130}, "drain": {"timeout": 10}},
     {"mode": "statefulset", "replicas": 2, "gateway": {"hold": 5}},
