@@ -26,6 +26,7 @@ CONTAINER = "buildkitd"
 """What the container is called; overlays and `kubectl logs` know it by this name."""
 
 _CERTIFICATES = "/certs"
+_WRITABLE = "writable"
 
 
 class Certificates(NamedTuple):
@@ -239,10 +240,11 @@ def _arguments(of: Buildkitd) -> list[str]:
 
 def files(of: Buildkitd) -> list[k8s.core.v1.VolumeArgs]:
     """What its container mounts besides its cache."""
-    config = _volumes.config("config", of.config_map)
-    return (
-        [_volumes.certificates("certs", *of.certificates), config] if of.certificates else [config]
-    )
+    return [
+        *([_volumes.certificates("certs", *of.certificates)] if of.certificates else []),
+        _volumes.config("config", of.config_map),
+        *([empty_dir(_WRITABLE)] if variant(of.daemon).writable else []),
+    ]
 
 
 def _container(
@@ -267,6 +269,12 @@ def _container(
             *([_volumes.mount("certs", _CERTIFICATES)] if of.certificates else []),
             _volumes.mount("config", _buildkitd_toml.DIRECTORY),
             *mounts,
+            *(
+                k8s.core.v1.VolumeMountArgs(
+                    name=_WRITABLE, mount_path=path, sub_path=path.removeprefix("/")
+                )
+                for path in chosen.writable
+            ),
             k8s.core.v1.VolumeMountArgs(name=cache, mount_path=chosen.data_directory),
         ],
         **how,

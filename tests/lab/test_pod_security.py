@@ -1,0 +1,150 @@
+"""What an API server that enforces the Pod Security Standards lets in, and that it runs."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from lab import LabError, lifecycle
+from lab.lifecycle import REGISTRIES
+from settings import Mode
+from tests.golden.manifests import CASES, Case, applied, rendered
+from tests.lab.conftest import Installation, greeting_of
+from tests.lab.test_engine import namespace_of
+from tests.lab.test_modes import port_forward
+from tests.pod_security import LEVELS, STRICTEST, Level
+from tests.recording import record_program
+
+# The fields that only `privileged` lets a rootless pod have; a node without AppArmor, whose kubelet
+# has no `seccompDefault`, needs neither.
+UNSAID = {"name": "buildkitd", "securityContext": {"seccompProfile": None, "appArmorProfile": None}}
+
+
+@pytest.fixture(scope="module")
+def enforcing(lab: lifecycle.Lab) -> Iterator[dict[str, str]]:
+    """A namespace for each level that is enforced in it."""
+    with ExitStack() as stack:
+        names = {
+            level: stack.enter_context(namespace_of(lab, f"{lab.name}-{level}")) for level in LEVELS
+        }
+        for level, name in names.items():
+            label = f"pod-security.kubernetes.io/enforce={level}"
+            lab.node.kubectl("label", f"namespace/{name}", label)
+        yield names
+
+
+def pods(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The pods that are made in a *case*: whose each is, as the page calls it, and its spec."""
+    of = {"gateway": "the gateway", "user-namespaces": "`buildkit:userNamespaces`"}
+    for made in rendered(case):
+        outer = made.get("spec", {})
+        spec = outer if made["kind"] == "Pod" else outer.get("template", {}).get("spec")
+        if spec:
+            component = made["metadata"]["labels"]["app.kubernetes.io/component"]
+            claims = [claim["metadata"]["name"] for claim in outer.get("volumeClaimTemplates", [])]
+            # Volumes that a StatefulSet adds to its pods.
+            added = [{"name": name, "emptyDir": {}} for name in claims]
+            yield (
+                of.get(component, f"`{case.security.value}`"),
+                {
+                    **spec,
+                    "volumes": [*spec.get("volumes", []), *added],
+                },
+            )
+
+
+def refusals(lab: lifecycle.Lab, namespace: str, specs: list[dict[str, Any]]) -> dict[int, str]:
+    """What the API server has against some of the pods in a *namespace*, by their numbers."""
+    items = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"asked-{number}"}, "spec": spec}
+        for number, spec in enumerate(specs)
+    ]
+    asked = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    create = ("--namespace", namespace, "create", "--dry-run=server", "--filename=-")
+    try:
+        lab.node.kubectl(*create, stdin=asked)
+    except LabError as error:
+        lines = str(error).split("Error from server ")[1:]
+        found = [
+            re.search(r'"asked-(\d+)" is forbidden: violates PodSecurity "\w+:latest": (.*)', line)
+            for line in lines
+        ]
+        assert all(found), error
+        return {int(match[1]): match[2] for match in found if match}
+    return {}
+
+
+def without_names(refusal: str) -> str:
+    """What is in brackets names the container."""
+    return re.sub(r" \([^()]*\)", "", refusal).strip()
+
+
+def test_each_pod_is_let_in_where_the_page_says(
+    lab: lifecycle.Lab, enforcing: dict[str, str]
+) -> None:
+    asked = [pod for case in CASES for pod in pods(case)]
+    levels = [Level(LEVELS[0])] * len(asked)
+    for level, stricter in pairwise(LEVELS):
+        for number, refusal in refusals(lab, enforcing[level], [spec for _, spec in asked]).items():
+            levels[number] = Level(stricter, without_names(refusal))
+    assert not refusals(lab, enforcing[LEVELS[-1]], [spec for _, spec in asked])
+    assert {(whose, level) for (whose, _), level in zip(asked, levels, strict=True)} == {
+        *STRICTEST.items()
+    }
+
+
+def copied(installation: Installation, kind: str, name: str, namespace: str) -> None:
+    """Make an object of the stack's in another namespace, too."""
+    found = json.loads(installation.kubectl("get", f"{kind}/{name}", "--output=json"))
+    found["metadata"] = {"name": name, "namespace": namespace}
+    installation.lab.node.kubectl("create", "--filename=-", stdin=json.dumps(found))
+
+
+def test_the_gateway_runs_where_restricted_is_enforced(
+    installation: Installation, enforcing: dict[str, str]
+) -> None:
+    namespace = enforcing["restricted"]
+    spec = json.loads(installation.kubectl("get", "deployment/buildkit-gateway", "--output=json"))[
+        "spec"
+    ]
+    for volume in spec["template"]["spec"]["volumes"]:
+        if "secret" in volume:
+            copied(installation, "secret", volume["secret"]["secretName"], namespace)
+        else:
+            copied(installation, "configmap", volume["configMap"]["name"], namespace)
+    copied(installation, "deployment", "buildkit-gateway", namespace)
+    restricted = dataclasses.replace(
+        installation, outputs={**installation.outputs, "namespace": namespace}
+    )
+    restricted.kubectl("rollout", "status", "deployment/buildkit-gateway", "--timeout=60s")
+    with port_forward(restricted, "deployment/buildkit-gateway") as port:
+        restricted.outputs["endpoint"] = f"127.0.0.1:{port}"
+        assert restricted.build("restricted", "through a restricted gateway").returncode == 0
+
+
+def test_rootless_runs_where_baseline_is_enforced_if_the_node_confines_nothing(
+    installation: Installation, enforcing: dict[str, str]
+) -> None:
+    namespace = enforcing["baseline"]
+    recording = record_program(
+        mode=Mode.POD.value,
+        namespace=namespace,
+        registries=REGISTRIES,
+        pod={"spec": {"containers": [UNSAID], "terminationGracePeriodSeconds": 1}},
+    )
+    for made in applied(recording):
+        if made["kind"] in ("ConfigMap", "Pod"):
+            installation.lab.node.kubectl("create", "--filename=-", stdin=json.dumps(made))
+    baseline = dataclasses.replace(
+        installation, outputs={**installation.outputs, "namespace": namespace}
+    )
+    baseline.kubectl("wait", "pod/buildkitd", "--for=condition=Ready", "--timeout=60s")
+    build = installation.build_command("baseline", "at baseline")
+    address = ("buildctl", f"--addr=kube-pod://buildkitd?namespace={namespace}")
+    assert baseline.run(*address, *build[build.index("build") :]).returncode == 0
+    assert greeting_of("baseline") == "at baseline"
