@@ -198,6 +198,7 @@ def run_buildkitd(
 ) -> Any:
     """The component of the mode, with those of all settings that it has an argument for."""
     kind = KINDS[settings.mode]
+    measured = settings.monitoring.buildkitd
     volume = settings.volume.model_dump(exclude_unset=True, exclude_none=True)
     job = hidden("job", settings.job.model_dump(exclude_unset=True) if settings.job else {})
     daemon = {
@@ -211,6 +212,7 @@ def run_buildkitd(
         "daemon": {
             **daemon,
             "drain_timeout": settings.drain.timeout,
+            **({"metrics": {"image": settings.gateway.image}} if measured else {}),
             "config": hidden("buildkitd", settings.buildkitd),
         },
         "build": job,

@@ -11,6 +11,7 @@ import runpy
 import secrets
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -202,6 +203,24 @@ class Stack:
         """The stack's outputs, secrets in the clear."""
         with interrupt.deferred():
             return {name: output.value for name, output in self._select().outputs().items()}
+
+    def cli(self, *arguments: str, stdin: str = "") -> str:
+        """What the CLI says to a command about this stack.
+
+        Raises:
+            StackError: the command failed.
+        """
+        done = subprocess.run(
+            ["pulumi", *arguments, f"--stack={self.name}"],
+            cwd=self.directory,
+            env={**os.environ, **self._environment},
+            input=stdin,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise StackError(f"pulumi {' '.join(arguments)} failed: {done.stderr}", done.stderr)
+        return done.stdout
 
     def _run(
         self, verb: str, operation: Callable[[automation.Stack, Callable[[str], Any]], _Result]

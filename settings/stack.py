@@ -20,6 +20,7 @@ from settings.farm import FarmSettings
 from settings.gateway import GatewaySettings
 from settings.job import JobSettings
 from settings.modes import MODES, Mode, Traits
+from settings.monitoring import MonitoringSettings, TracesSettings
 from settings.nodes import UserNamespaceSettings
 from settings.section import Section
 from settings.values import Image, Name, Parallelism, Patience, Registry, Replicas
@@ -83,6 +84,10 @@ class Settings(Section):
     """How a pod that is to go lets its builds end."""
     volume: VolumeSettings = VolumeSettings()
     """Where each buildkitd pod keeps its cache."""
+    monitoring: MonitoringSettings = MonitoringSettings()
+    """What Prometheus sees of it."""
+    traces: TracesSettings | None = None
+    """Where buildkitd sends what its builds spent their time on. Default: nowhere."""
     pod: dict[str, Any] = {}
     """What else its pods have, in the Kubernetes API's own names (`metadata`, `spec`), merged over
     what they have here as `kubectl patch` does. Default: nothing."""

@@ -55,6 +55,11 @@ def _is_san(value: str) -> bool:
     return _is_host(value) or bool(like(r"[a-z][a-z0-9+.-]*://[!-~]+")(value))
 
 
+def _is_url(value: str) -> bool:
+    url = like(r"https?://([^/?#@:]+|\[[^\]]+\])(:(\d{1,5}))?(/[!-~]*)?")(value)
+    return isinstance(url, re.Match) and _is_host(url[1].strip("[]").lower())
+
+
 def _is_network(value: str) -> bool:
     try:
         ip_network(value)
@@ -163,6 +168,15 @@ ResourceName = Annotated[
         "is no resource of a container; take cpu, memory, ephemeral-storage, hugepages-SIZE or "
         "DOMAIN/NAME",
     ),
+]
+Url = Annotated[
+    str,
+    check(
+        _is_url,
+        "is no address of a web server; write it as http://HOST:PORT or https://HOST:PORT/PATH, "
+        "without a password",
+    ),
+    shown_as("URL"),
 ]
 Network = Annotated[
     str,

@@ -45,6 +45,12 @@ def blocks(language: str, pages: list[Path] = PAGES) -> Iterator[Block]:
             yield Block(place, textwrap.dedent(block[2]), paragraph)
 
 
+def block(language: str, page: str, words: str) -> str:
+    """The one block of a *language* on a page of the docs that has these *words*."""
+    (found,) = [block.text for block in blocks(language, [DOCS / page]) if words in block.text]
+    return found
+
+
 def commands() -> Iterator[Command]:
     """Every command that the pages show, but for blocks of `sh`, which tests take from them."""
     for block in blocks("console"):

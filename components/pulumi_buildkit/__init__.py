@@ -1,19 +1,25 @@
 """BuildKit on Kubernetes behind an mTLS gateway, as Pulumi components."""
 
+from pulumi_buildkit._envoy import ENVOY_IMAGE, Protocol
 from pulumi_buildkit._farm import Routing
 from pulumi_buildkit._workload import service_host
 from pulumi_buildkit.autoscaler import Autoscaler, AutoscalerArgs
 from pulumi_buildkit.build import BuildArgs, SecretKeyArgs
 from pulumi_buildkit.certificates import Certificates, CertificatesArgs, ClientBundle
-from pulumi_buildkit.daemon import DaemonArgs, GarbageCollectionArgs, ResourcesArgs
+from pulumi_buildkit.daemon import (
+    DaemonArgs,
+    GarbageCollectionArgs,
+    MetricsArgs,
+    OtlpProtocol,
+    ResourcesArgs,
+    TracesArgs,
+)
 from pulumi_buildkit.deployment import BuildkitDeployment, BuildkitDeploymentArgs
 from pulumi_buildkit.gateway import (
-    ENVOY_IMAGE,
     ClientArgs,
     ExternalTrafficPolicy,
     Gateway,
     GatewayArgs,
-    Protocol,
     ServiceType,
 )
 from pulumi_buildkit.job import BuildkitJob, BuildkitJobArgs
@@ -49,6 +55,8 @@ __all__ = [
     "GarbageCollectionArgs",
     "Gateway",
     "GatewayArgs",
+    "MetricsArgs",
+    "OtlpProtocol",
     "Protocol",
     "RegistryArgs",
     "ResourcesArgs",
@@ -58,6 +66,7 @@ __all__ = [
     "SecretLayout",
     "Security",
     "ServiceType",
+    "TracesArgs",
     "UserNamespaces",
     "UserNamespacesArgs",
     "VolumeArgs",

@@ -12,6 +12,11 @@ from pulumi_buildkit._message import extension
 # A build is one Solve; its files, secrets and progress are in its session.
 BUILD = "/moby.buildkit.v1.Control/Solve"
 SESSION = "/moby.buildkit.v1.Control/Session"
+# What a client asks first, and what waits where there is no buildkitd.
+_FIRST = ("/moby.buildkit.v1.Control/Info", "/moby.buildkit.v1.Control/ListWorkers")
+_UNTIL_CONNECTED = "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:ms)%"
+HOLD_IS_OVER = {"response_flag_filter": {"flags": ["UF", "URX"]}}
+"""A filter of requests that waited for a buildkitd in vain."""
 
 
 def first_of(*operators: str) -> str:
@@ -47,7 +52,8 @@ _BEGINS, _ENDS = "DownstreamStart", "DownstreamEnd"
 _NEVER = "DownstreamTunnelSuccessfullyEstablished"
 BEGINNINGS = {"flush_access_log_on_new_request": True}
 """Options of an HTTP connection manager that counts builds."""
-BUILDS = "buildkit.builds"
+_SCOPE = "buildkit"
+BUILDS = f"{_SCOPE}.builds"
 """The statistic of the builds that run or wait at the moment."""
 
 
@@ -66,12 +72,32 @@ def requests() -> list[dict[str, Any]]:
 
 def number_of_builds() -> dict[str, Any]:
     """Counts the builds that run or wait."""
-    return {**_gauge(_BEGINS, _ENDS), "filter": _path(BUILD)}
+    return _statistics(_path(BUILD), gauges=[_gauge(_BEGINS, _ENDS)])
 
 
 def no_build() -> dict[str, Any]:
     """Counts nothing: a number that is asked for before there was any build has to be there."""
-    return _gauge(_NEVER, _BEGINS)
+    return _statistics(None, gauges=[_gauge(_NEVER, _BEGINS)])
+
+
+def metrics() -> list[dict[str, Any]]:
+    """What there was of builds, and of holds that were over before a buildkitd came."""
+    ends = {"log_type_filter": {"types": [_ENDS]}}
+    build = {
+        "counters": [
+            _counter("builds_finished", 1, client=CLIENT, outcome="%GRPC_STATUS%"),
+            _counter("bytes_received", "%BYTES_RECEIVED%", client=CLIENT),
+            _counter("bytes_sent", "%BYTES_SENT%", client=CLIENT),
+        ],
+        "histograms": [_histogram("build_milliseconds", "%DURATION%")],
+    }
+    expired = {"counters": [_counter("holds_expired", 1, client=CLIENT)]}
+    held = {"histograms": [_histogram("hold_milliseconds", _UNTIL_CONNECTED)]}
+    return [
+        _statistics(_all(ends, _path(BUILD)), **build),
+        _statistics(_all(ends, HOLD_IS_OVER), **expired),
+        _statistics(_all(ends, _any(*map(_path, _FIRST))), **held),
+    ]
 
 
 def connections() -> list[dict[str, Any]]:
@@ -99,21 +125,34 @@ def _log(fields: dict[str, str], only: dict[str, Any] | None = None) -> dict[str
     return {**log, "filter": only} if only else log
 
 
-def _gauge(added: str, subtracted: str) -> dict[str, Any]:
-    """Add one to the number of builds when Envoy says the one, take it away when the other."""
-    scope, _, name = BUILDS.partition(".")
-    return extension(
+def _statistics(only: dict[str, Any] | None, **kinds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Count and measure *only* what passes that filter; without one, all."""
+    log = extension(
         "envoy.access_loggers.stats",
         "envoy.extensions.access_loggers.stats.v3.Config",
-        stats_scope={"prefix": scope},
-        gauges=[
-            {
-                "stat": {"name": name},
-                "value_fixed": 1,
-                "add_subtract": {"add_log_type": added, "sub_log_type": subtracted},
-            }
-        ],
+        stats_scope={"prefix": _SCOPE},
+        **kinds,
     )
+    return {**log, "filter": only} if only else log
+
+
+def _gauge(added: str, subtracted: str) -> dict[str, Any]:
+    """Add one to the number of builds when Envoy says the one, take it away when the other."""
+    return {
+        "stat": {"name": BUILDS.removeprefix(f"{_SCOPE}.")},
+        "value_fixed": 1,
+        "add_subtract": {"add_log_type": added, "sub_log_type": subtracted},
+    }
+
+
+def _counter(name: str, add: int | str, **labels: str) -> dict[str, Any]:
+    tags = [{"name": label, "value_format": value} for label, value in labels.items()]
+    value = {"value_format": add} if isinstance(add, str) else {"value_fixed": add}
+    return {"stat": {"name": name, "tags": tags}, **value}
+
+
+def _histogram(name: str, value: str) -> dict[str, Any]:
+    return {"stat": {"name": name}, "unit": "Milliseconds", "value_format": value}
 
 
 def _any(*filters: dict[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,25 @@ from urllib.parse import urlencode
 from pulumi_buildkit import _access_log, _xds
 from pulumi_buildkit._farm import Farm
 from pulumi_buildkit._message import extension, typed
+from pulumi_buildkit.role import RPCS, Role
+
+ENVOY_IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
+"""The official Envoy of the version that the bootstrap is written for."""
+# Its access log is there to be read while a build goes wrong; Envoy's own interval is ten seconds.
+ENVOY_OPTIONS = ("--disable-hot-restart", "--file-flush-interval-msec", "1000")
+"""What Envoy is started with, besides its configuration."""
+ENVOY_USER = 101
+"""The user and group `envoy` of the official image."""
 
 PORT = 1234
 """Where clients connect."""
 HEALTH_PORT = 8081
 """Where the kubelet asks for `HEALTH_PATH`, and nothing else is answered."""
 HEALTH_PATH = "/ready"
-BUILDS_PORT = 8082
-"""Where whoever scales buildkitd asks for `BUILDS_PATH`, and nothing else is answered."""
+METRICS_PORT = 8082
+"""Where Prometheus asks for `METRICS_PATH`, of a gateway or of buildkitd itself, and whoever scales
+buildkitd for `BUILDS_PATH`; nothing else is answered."""
+METRICS_PATH = "/metrics"
 BUILDS_PATH = "/builds"
 ADMIN_PORT = 9901
 """Envoy's admin interface, on the pod's loopback only."""
@@ -61,6 +72,38 @@ RUNNING_METRIC = "envoy_buildkit_builds"
 """What `BUILDS_PATH` calls the builds that run or wait."""
 WAITING_METRIC = 'envoy_cluster_upstream_rq_pending_active{envoy_cluster_name="buildkitd"}'
 """What `BUILDS_PATH` calls the requests, of builds or not, that wait for a buildkitd."""
+
+# Of Envoy's thousand statistics those that say how builds fare, as regular expressions.
+_METRICS = (
+    r"buildkit\..+",
+    r"cluster\.buildkitd\.grpc\..+",
+    r"cluster\.(buildkitd|address)\.membership_(healthy|total)",
+    r"cluster\.(buildkitd|address)\.upstream_cx_(active|connect_fail|connect_timeout|total)",
+    r"cluster\.buildkitd\.upstream_rq_(active|pending_active|retry|retry_limit_exceeded|total)",
+    r"http\.buildkit\.(downstream_(cx|rq)_(active|total)|rbac\.denied)",
+    r"tcp\.buildkit\.downstream_cx_.+",
+    r"listener\.clients\.downstream_cx_(active|total)",
+    r".+\.ssl\.(connection_error|fail_verify_.+|handshake)",
+    r".+\.ssl\.certificate\..+",
+    r"server\.(concurrency|days_until_first_cert_expiring|live|memory_.+|uptime)",
+)
+# What becomes a label of Prometheus'. Envoy's own rule for RPCs knows no dots in their services.
+_LABELS = {
+    "use_all_default_tags": False,
+    "stats_tags": [
+        *(
+            {"tag_name": f"envoy.{name}"}
+            for name in (
+                "cluster_name",
+                "http_conn_manager_prefix",
+                "listener_address",
+                "tcp_prefix",
+                "tls_certificate",
+            )
+        ),
+        {"tag_name": "rpc", "regex": r"^cluster\.buildkitd\.grpc\.((.+)\.)[^.]+$"},
+    ],
+}
 
 PASSING = {
     Protocol.HTTP2: ("http.buildkit.downstream_rq_active", "http.buildkit.downstream_rq_total"),
@@ -107,7 +150,20 @@ def bootstrap(protocol: Protocol, upstream: Upstream, downstream: Downstream) ->
                 "envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
             )
         ],
+        "stats_config": _LABELS,
         "static_resources": _PASSES[protocol](upstream, downstream),
+    }
+
+
+def metrics_of(socket: str) -> dict[str, Any]:
+    """Passes on `METRICS_PATH` of what listens at the Unix *socket*, and nothing else of it."""
+    route = {"match": {"path": METRICS_PATH}, "route": {"cluster": "metrics"}}
+    manager = _http("metrics", [], [{"name": "metrics", "domains": ["*"], "routes": [route]}])
+    return {
+        "static_resources": {
+            "listeners": [_plain_listener("metrics", METRICS_PORT, manager)],
+            "clusters": [_cluster("metrics", "STATIC", {"pipe": {"path": socket}}, _TRY_SECONDS)],
+        }
     }
 
 
@@ -126,7 +182,7 @@ def _passes_requests(upstream: Upstream, downstream: Downstream) -> dict[str, An
             _client_listener(_requests(downstream, tries), downstream, _HANDSHAKE_SECONDS, farm),
             _connector_listener(farm),
             _health_listener(),
-            _builds_listener(),
+            _metrics_listener(_BUILDS_ROUTE),
         ],
         "clusters": [
             {
@@ -139,7 +195,7 @@ def _passes_requests(upstream: Upstream, downstream: Downstream) -> dict[str, An
                 **_UPSTREAM_BYTES,
                 **(farm.cluster(upstream.port, upstream.address) if farm else {}),
             },
-            _cluster("admin", "STATIC", _address("127.0.0.1", ADMIN_PORT), _TRY_SECONDS),
+            _ADMIN_CLUSTER,
         ],
     }
 
@@ -161,13 +217,15 @@ def _passes_bytes(upstream: Upstream, downstream: Downstream) -> dict[str, Any]:
                 **_tcp_keepalive(downstream.keepalive),
             },
             _health_listener(),
+            _metrics_listener(),
         ],
         "clusters": [
             {
                 **_cluster("buildkitd", "STRICT_DNS", upstream.address, _TRY_SECONDS),
                 **_UPSTREAM_BYTES,
                 "transport_socket": _upstream_tls(upstream.host),
-            }
+            },
+            _ADMIN_CLUSTER,
         ],
     }
 
@@ -256,22 +314,29 @@ def _health_listener() -> dict[str, Any]:
     return _plain_listener("health", HEALTH_PORT, _http("health", [health_check], []))
 
 
-def _builds_listener() -> dict[str, Any]:
-    """Two numbers of the admin interface, which nobody may see the rest of."""
-    names = "|".join(re.escape(name) for name in (_access_log.BUILDS, _WAITING))
-    statistics = f"/stats/prometheus?{urlencode({'filter': f'^({names})$'})}"
-    route = {
-        "match": {"path": BUILDS_PATH},
-        "route": {"cluster": "admin", "prefix_rewrite": statistics},
-    }
+def _metrics_listener(*further: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of the admin interface, which nobody may see the rest of."""
+    routes = [_statistics(METRICS_PATH, *_METRICS), *further]
     manager = _http(
-        "builds",
+        "metrics",
         [],
-        [{"name": "admin", "domains": ["*"], "routes": [route]}],
+        [{"name": "admin", "domains": ["*"], "routes": routes}],
         access_log=[_access_log.no_build()],
         access_log_options=_access_log.BEGINNINGS,
     )
-    return _plain_listener("builds", BUILDS_PORT, manager)
+    return _plain_listener("metrics", METRICS_PORT, manager)
+
+
+def _statistics(path: str, *names: str) -> dict[str, Any]:
+    """At *path*, in Prometheus' format, the statistics whose names match one of *names*."""
+    query = urlencode({"filter": f"^({'|'.join(names)})$"})
+    return {
+        "match": {"path": path},
+        "route": {"cluster": "admin", "prefix_rewrite": f"/stats/prometheus?{query}"},
+    }
+
+
+_BUILDS_ROUTE = _statistics(BUILDS_PATH, re.escape(_access_log.BUILDS), re.escape(_WAITING))
 
 
 def _plain_listener(name: str, port: int, network_filter: dict[str, Any]) -> dict[str, Any]:
@@ -325,10 +390,14 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
     }
     return _http(
         "buildkit",
-        [_ROLES],
+        [_ROLES, _RPC_METRICS],
         [virtual_host],
         codec_type="HTTP2",
-        access_log=[*_access_log.requests(), _access_log.number_of_builds()],
+        access_log=[
+            *_access_log.requests(),
+            _access_log.number_of_builds(),
+            *_access_log.metrics(),
+        ],
         access_log_options=_access_log.BEGINNINGS,
         # A build may be silent for hours.
         stream_idle_timeout="0s",
@@ -346,7 +415,7 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
 def _said_when_over(hold: int) -> dict[str, Any]:
     """What a build is told when its hold is over: what it means, and Envoy's own words."""
     words = f"no buildkitd was ready (gateway.hold: {hold} s): %LOCAL_REPLY_BODY%"
-    return _said({"response_flag_filter": {"flags": ["UF", "URX"]}}, words)
+    return _said(_access_log.HOLD_IS_OVER, words)
 
 
 def _said(instead_of: dict[str, Any], words: str) -> dict[str, Any]:
@@ -369,6 +438,17 @@ _ROLES = {
         "type_urls": [f"type.googleapis.com/{_xds.RBAC}"],
     },
 }
+
+
+# A client could make up any number of others: those are counted together.
+_NAMED_RPCS = [path[1:].rsplit("/", 1) for path in RPCS[Role.BUILDER] if not path.endswith("/")]
+_RPC_METRICS = extension(
+    "envoy.filters.http.grpc_stats",
+    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+    individual_method_stats_allowlist={
+        "services": [{"name": name, "method_names": [rpc]} for name, rpc in _NAMED_RPCS]
+    },
+)
 
 
 def _connector_listener(farm: Farm | None) -> dict[str, Any]:
@@ -476,6 +556,7 @@ def _cluster(
     }
 
 
+_ADMIN_CLUSTER = _cluster("admin", "STATIC", _address("127.0.0.1", ADMIN_PORT), _TRY_SECONDS)
 _UPSTREAM_BYTES: dict[str, Any] = {
     # No HTTP/2 pings: buildkitd closes on one oftener than every five minutes.
     "upstream_connection_options": {

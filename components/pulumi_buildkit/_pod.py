@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _buildkitd_toml, _drain, _volumes
-from pulumi_buildkit.daemon import DRAIN_TIMEOUT, DaemonArgs, ResourcesArgs
+from pulumi_buildkit import _buildkitd_toml, _drain, _metrics, _volumes
+from pulumi_buildkit._envoy import ENVOY_IMAGE
+from pulumi_buildkit.daemon import DRAIN_TIMEOUT, DaemonArgs, OtlpProtocol, ResourcesArgs
 from pulumi_buildkit.metadata import labels
 from pulumi_buildkit.overlay import merged
 from pulumi_buildkit.secret_layout import SecretLayout
@@ -63,6 +64,13 @@ def drain_timeout(daemon: DaemonArgs) -> int:
     return int(daemon.get("drain_timeout", DRAIN_TIMEOUT))
 
 
+def annotations(daemon: DaemonArgs) -> dict[str, str]:
+    """Those of a buildkitd's pod."""
+    measured = daemon.get("metrics")
+    scraped = measured is not None and measured.get("scraped", True)
+    return {**_drain.UNDISTURBED, **(_metrics.SCRAPED if scraped else {})}
+
+
 def resources(args: ResourcesArgs) -> k8s.core.v1.ResourceRequirementsArgs | None:
     """What a container asks of its node; `None` leaves the field out."""
     if not any(args.values()):
@@ -86,10 +94,16 @@ def pod_template(
     further *labels*.
     """
     chosen = variant(of.daemon)
+    measured = of.daemon.get("metrics")
     container = _container(
         of,
         cache,
-        args=["--addr", chosen.socket, *_arguments(of)],
+        mounts=[] if measured is None else [_metrics.MOUNT],
+        args=[
+            *("--addr", chosen.socket),
+            *_arguments(of),
+            *([] if measured is None else _metrics.ARGUMENTS),
+        ],
         ports=[k8s.core.v1.ContainerPortArgs(name="buildkitd", container_port=PORT)]
         if of.certificates
         else None,
@@ -106,10 +120,13 @@ def pod_template(
         lifecycle=_drain.buildkitd(chosen.socket, drain_timeout(of.daemon)),
     )
     return template(
-        metadata or labelled(of.name, "buildkitd", labels, annotations=_drain.UNDISTURBED),
+        metadata or labelled(of.name, "buildkitd", labels, annotations=annotations(of.daemon)),
         of.daemon,
         [container],
-        [*files(of), *volumes],
+        [*files(of), *volumes, *([] if measured is None else [_metrics.VOLUME])],
+        init_containers=None
+        if measured is None
+        else [_metrics.sidecar(measured.get("image", ENVOY_IMAGE), chosen.group)],
         affinity=affinity,
         termination_grace_period_seconds=_drain.grace_period(drain_timeout(of.daemon)),
     )
@@ -261,7 +278,7 @@ def _container(
     return k8s.core.v1.ContainerArgs(
         name=CONTAINER,
         image=image(of.daemon),
-        env=[*env, *required] or None,
+        env=[*env, *_traces(of.daemon), *required] or None,
         security_context=chosen.security_context,
         # What it said last is the reason that an update gives for a pod that does not start.
         termination_message_policy="FallbackToLogsOnError",
@@ -279,6 +296,20 @@ def _container(
         ],
         **how,
     )
+
+
+def _traces(daemon: DaemonArgs) -> list[k8s.core.v1.EnvVarArgs]:
+    """The variables of https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
+    if "traces" not in daemon:
+        return []
+    variables = {
+        "ENDPOINT": daemon["traces"]["endpoint"],
+        "PROTOCOL": OtlpProtocol(daemon["traces"].get("protocol", OtlpProtocol.GRPC)).value,
+    }
+    return [
+        k8s.core.v1.EnvVarArgs(name=f"OTEL_EXPORTER_OTLP_TRACES_{name}", value=value)
+        for name, value in variables.items()
+    ]
 
 
 def _probe(variant: Variant, period: int, timeout: int, failures: int) -> k8s.core.v1.ProbeArgs:

@@ -71,13 +71,13 @@ class Autoscaler(pulumi.ComponentResource):
                 # A pod that drains is not ready, and has builds.
                 publish_not_ready_addresses=True,
                 selector=selector(args["gateway"]),
-                ports=[k8s.core.v1.ServicePortArgs(port=_envoy.BUILDS_PORT)],
+                ports=[k8s.core.v1.ServicePortArgs(port=_envoy.METRICS_PORT)],
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
         host = service_host(service.metadata.name.apply(str), args["namespace"])
         url = pulumi.Output.format(
-            "http://{0}:{1}{2}", host, _envoy.BUILDS_PORT, _envoy.BUILDS_PATH
+            "http://{0}:{1}{2}", host, _envoy.METRICS_PORT, _envoy.BUILDS_PATH
         )
         cooldown = int(args.get("cooldown", COOLDOWN))
         k8s.apiextensions.CustomResource(

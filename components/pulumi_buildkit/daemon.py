@@ -1,5 +1,6 @@
 """How buildkitd runs, whatever it runs in."""
 
+from enum import Enum
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
@@ -35,6 +36,42 @@ class ResourcesArgs(TypedDict):
     """What it can't exceed. Default: none."""
 
 
+class MetricsArgs(TypedDict):
+    """How Prometheus reads buildkitd's own metrics, at port 8082 of its pods and `/metrics`.
+
+    An Envoy beside it passes them on: nothing else of buildkitd's debug listener can be reached, by
+    build steps neither. Kubernetes 1.29 or newer.
+    """
+
+    image: NotRequired[pulumi.Input[str]]
+    """Envoy's image. Default: `ENVOY_IMAGE`."""
+    scraped: NotRequired[bool]
+    """Whether the pods are annotated for a Prometheus that finds what it asks by the annotations
+    `prometheus.io/scrape`, `port` and `path`. Default: true."""
+
+
+class OtlpProtocol(str, Enum):
+    """How traces are sent (https://opentelemetry.io/docs/specs/otel/protocol/exporter/)."""
+
+    GRPC = "grpc"
+    """By gRPC, usually to port 4317."""
+    HTTP = "http/protobuf"
+    """By HTTP, usually to port 4318 and `/v1/traces`."""
+
+
+class TracesArgs(TypedDict):
+    """Where buildkitd sends what its builds spent their time on, by OTLP.
+
+    See https://opentelemetry.io/docs/specs/otel/protocol/exporter/.
+    """
+
+    endpoint: str
+    """Address of the collector, as http://collector.tracing:4317; `https://` for TLS. With
+    http/protobuf its path too."""
+    protocol: NotRequired[OtlpProtocol]
+    """How it is asked. Default: grpc."""
+
+
 class DaemonArgs(TypedDict):
     """How buildkitd runs, in every component that runs it."""
 
@@ -54,6 +91,10 @@ class DaemonArgs(TypedDict):
     """What the container asks of its node. Default: nothing."""
     drain_timeout: NotRequired[int]
     """How long a pod that is to go lets its builds run on, in seconds. Default: 1800."""
+    metrics: NotRequired[MetricsArgs]
+    """Lets Prometheus read buildkitd's own metrics. Default: nobody can."""
+    traces: NotRequired[TracesArgs]
+    """Where its builds' traces go. Default: nowhere."""
     pod: NotRequired[dict[str, Any]]
     """A pod template in the Kubernetes API's own names, `{metadata: …, spec: …}`, merged over the
     component's as `kubectl patch` does (strategic merge). Default: empty."""

@@ -8,8 +8,8 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _drain, _envoy, _pod, _volumes, _xds
-from pulumi_buildkit._envoy import Protocol
+from pulumi_buildkit import _drain, _envoy, _metrics, _pod, _volumes, _xds
+from pulumi_buildkit._envoy import ENVOY_IMAGE, ENVOY_OPTIONS, ENVOY_USER, Protocol
 from pulumi_buildkit._farm import Farm, Routing
 from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited, rolling_config
@@ -20,13 +20,6 @@ from pulumi_buildkit.metadata import labels, metadata, selector
 from pulumi_buildkit.role import Role
 from pulumi_buildkit.secret_layout import SecretLayout
 
-ENVOY_IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
-"""The official Envoy of the version that the bootstrap is written for."""
-
-# Its access log is there to be read while a build goes wrong; Envoy's own interval is ten seconds.
-ENVOY_OPTIONS = ("--disable-hot-restart", "--file-flush-interval-msec", "1000")
-"""What Envoy is started with, besides its configuration."""
-
 HOLD = 600
 """Seconds that a build waits for a buildkitd to be ready when nobody says."""
 KEEPALIVE = 30
@@ -35,8 +28,6 @@ KEEPALIVE = 30
 SPREAD = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
 """Labels of nodes over whose values the pods are spread when nobody says."""
 
-# The user `envoy` of the official image.
-_USER = 101
 # Seconds in which the nodes learn of a pod that is ready: then clients reach it.
 _SEEN = 2
 
@@ -134,6 +125,9 @@ class GatewayArgs(TypedDict):
     keepalive: NotRequired[int]
     """How often a client is asked whether it is there, in seconds; that also keeps the idle timers
     of what is in between from running out. 0: never. Default: 30."""
+    scraped: NotRequired[bool]
+    """Whether its pods are annotated for a Prometheus that finds what it asks by the annotations
+    `prometheus.io/scrape`, `port` and `path`. Default: true."""
     drain_timeout: NotRequired[int]
     """How long a gateway pod that is to go lets the builds that pass through it run on, in seconds.
     Default: 1800."""
@@ -220,7 +214,11 @@ class Gateway(pulumi.ComponentResource):
                 min_ready_seconds=_SEEN,
                 template=k8s.core.v1.PodTemplateSpecArgs(
                     metadata=k8s.meta.v1.ObjectMetaArgs(
-                        labels=labels(self._name, "gateway"), annotations=_drain.UNDISTURBED
+                        labels=labels(self._name, "gateway"),
+                        annotations={
+                            **_drain.UNDISTURBED,
+                            **(_metrics.SCRAPED if self._args.get("scraped", True) else {}),
+                        },
                     ),
                     spec=self._pod(bootstrap, documents),
                 ),
@@ -241,9 +239,9 @@ class Gateway(pulumi.ComponentResource):
             termination_grace_period_seconds=_drain.grace_period(_drain_timeout(args)),
             security_context=k8s.core.v1.PodSecurityContextArgs(
                 run_as_non_root=True,
-                run_as_user=_USER,
-                run_as_group=_USER,
-                fs_group=_USER,
+                run_as_user=ENVOY_USER,
+                run_as_group=ENVOY_USER,
+                fs_group=ENVOY_USER,
                 seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="RuntimeDefault"),
             ),
             topology_spread_constraints=[
@@ -368,13 +366,10 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
         ports=[
             k8s.core.v1.ContainerPortArgs(name="clients", container_port=_envoy.PORT),
             k8s.core.v1.ContainerPortArgs(name="health", container_port=_envoy.HEALTH_PORT),
+            _metrics.PORT,
         ],
         resources=_pod.resources(args.get("resources", {})),
-        security_context=k8s.core.v1.SecurityContextArgs(
-            allow_privilege_escalation=False,
-            read_only_root_filesystem=True,
-            capabilities=k8s.core.v1.CapabilitiesArgs(drop=["ALL"]),
-        ),
+        security_context=_metrics.unprivileged(),
         lifecycle=_drain.gateway(
             _envoy.ADMIN_PORT, *_envoy.PASSING[_protocol(args)], _drain_timeout(args)
         ),

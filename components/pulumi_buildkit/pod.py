@@ -6,7 +6,6 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _pod
-from pulumi_buildkit._drain import UNDISTURBED
 from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit._workload import Workload, service_host
 from pulumi_buildkit.daemon import DaemonArgs
@@ -56,7 +55,8 @@ class BuildkitPod(pulumi.ComponentResource):
         super().__init__("buildkit:index:BuildkitPod", name, {}, reaching_children(opts))
         workload = Workload.of(self, name, args, VolumeKind.EMPTY_DIR)
         buildkitd = workload.buildkitd()
-        template = workload.pod_template(buildkitd, "-pod", workload.metadata(name, UNDISTURBED))
+        metadata = workload.metadata(name, _pod.annotations(buildkitd.daemon))
+        template = workload.pod_template(buildkitd, "-pod", metadata)
         pod = k8s.core.v1.Pod(
             name,
             metadata=template.metadata,

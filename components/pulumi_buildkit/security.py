@@ -36,6 +36,8 @@ class Variant:
     """Where buildkitd keeps its cache; a volume is mounted there."""
     writable: tuple[str, ...]
     """Where else it writes, if it can't write anywhere: a volume is mounted there, too."""
+    group: int
+    """The group in its container that its sockets belong to."""
     cache: str
     """What its claims are called: variants with the same name can read each other's cache."""
     security_context: k8s.core.v1.SecurityContextArgs
@@ -55,6 +57,7 @@ _ROOTLESS = Variant(
     data_directory="/home/user/.local/share/buildkit",
     # For temporary files: its own, and those of buildctl-daemonless.sh; and for its sockets.
     writable=("/home/user/.local/tmp", "/tmp", "/run/user/1000"),
+    group=1000,
     cache="rootless-cache",
     security_context=k8s.core.v1.SecurityContextArgs(
         # What newuidmap and newgidmap need to map its users. In a user namespace of its own it has
@@ -81,6 +84,7 @@ _PRIVILEGED = Variant(
     data_directory="/var/lib/buildkit",
     # With every capability it could make a read-only root writable again.
     writable=(),
+    group=0,
     cache="root-cache",
     security_context=k8s.core.v1.SecurityContextArgs(privileged=True),
     pod_security_context=k8s.core.v1.PodSecurityContextArgs(),

@@ -4,7 +4,15 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-from pulumi_buildkit import ExternalTrafficPolicy, Protocol, Role, Routing, Security, ServiceType
+from pulumi_buildkit import (
+    ExternalTrafficPolicy,
+    OtlpProtocol,
+    Protocol,
+    Role,
+    Routing,
+    Security,
+    ServiceType,
+)
 from pulumi_buildkit.secret_layout import SecretLayout
 from pulumi_buildkit.volume import VolumeKind
 
@@ -34,6 +42,7 @@ _ENUMS: dict[str, type[Enum]] = {
     for enum in (
         ExternalTrafficPolicy,
         Mode,
+        OtlpProtocol,
         Protocol,
         Role,
         Routing,

@@ -53,6 +53,12 @@ def _drain(settings: Settings) -> Iterator[Mistake]:
         yield from unsuited(settings, lambda traits: not traits.builds, ("drain",))
 
 
+def _metrics(settings: Settings) -> Iterator[Mistake]:
+    if settings.monitoring.buildkitd:
+        place = ("monitoring", "buildkitd")
+        yield from unsuited(settings, lambda traits: not traits.builds, place, True)
+
+
 def _shared_claim(settings: Settings) -> Iterator[Mistake]:
     if settings.shares_a_claim and settings.replicas > 1:
         own = listed(_modes(lambda traits: traits.replicas and not traits.shared_claim))
@@ -93,6 +99,7 @@ RULES = (
     Rule(("mode", "gateway.enabled"), _gateway),
     Rule(("mode", "volume.kind"), _volume),
     Rule(("mode", "drain"), _drain),
+    Rule(("mode", "monitoring.buildkitd"), _metrics),
     Rule(("mode", "replicas", "volume.kind"), _shared_claim),
     Rule(("mode", "gateway.enabled", "clients"), _clients),
     Rule(("mode", "job"), _job),

@@ -23,7 +23,7 @@ from pulumi_buildkit import (
 )
 
 NAME = "team"
-NAMESPACE = "build"
+NAMESPACE = "library"
 SERVER = {"certificates": "team-tls", "certificates_layout": SecretLayout.TLS}
 CLAIM = {"kind": VolumeKind.CLAIM}
 EMPTY_DIR = {"kind": VolumeKind.EMPTY_DIR}
@@ -108,7 +108,7 @@ def gateway(protocol: Protocol, service: ServiceType) -> Make:
         name,
         {
             "namespace": NAMESPACE,
-            "upstream_host": "buildkitd.build.svc",
+            "upstream_host": f"buildkitd.{NAMESPACE}.svc",
             "upstream_secret": "internal-gateway-certs",
             "server_secret": "team-envoy-certs",
             "clients": {"dev": {}, "ci": {"san": "client"}},

@@ -52,7 +52,7 @@ def test_the_pods_of_the_gateway_are_asked_each_and_also_while_they_drain() -> N
     assert service["publishNotReadyAddresses"] is True
     for trigger in made.one("ScaledObject").inputs["spec"]["triggers"]:
         metadata = trigger["metadata"]
-        assert metadata["url"] == f"http://scaler.build.svc:{_envoy.BUILDS_PORT}/builds"
+        assert metadata["url"] == f"http://scaler.build.svc:{_envoy.METRICS_PORT}/builds"
         assert metadata["aggregateFromKubeServiceEndpoints"] == "true"
         assert metadata["aggregationType"] == "sum"
 

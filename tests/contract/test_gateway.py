@@ -203,3 +203,17 @@ def test_a_rollout_keeps_as_many_pods_as_there_were() -> None:
 
 def test_a_drained_node_takes_one_pod_at_a_time() -> None:
     assert make().one("PodDisruptionBudget").inputs["spec"]["maxUnavailable"] == 1
+
+
+def test_prometheus_finds_the_pods_unless_it_is_told_of_them_otherwise() -> None:
+    annotations = {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics"}
+
+    def scraped(made: Recording) -> dict[str, str]:
+        template = made.one("Deployment").inputs["spec"]["template"]
+        ports = {p["name"]: p["containerPort"] for p in template["spec"]["containers"][0]["ports"]}
+        found = template["metadata"]["annotations"]
+        assert found.get("prometheus.io/port", "8082") == str(ports["metrics"])
+        return {key: found[key] for key in annotations if key in found}
+
+    assert scraped(make()) == annotations
+    assert scraped(make(scraped=False)) == {}

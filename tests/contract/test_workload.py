@@ -1,5 +1,6 @@
 """BuildkitPod, BuildkitDeployment and BuildkitStatefulSet: what holds for all three."""
 
+import json
 from typing import Any
 
 import pytest
@@ -532,3 +533,53 @@ def test_buildkitd_reads_the_configuration_that_is_mounted(kind: str) -> None:
     args = buildkitd(made.template["spec"])["args"]
     directory = args[args.index("--config") + 1].removesuffix("/buildkitd.toml")
     assert made.mounts()[directory]["configMap"]["name"].startswith("buildkitd-config")
+
+
+# What can be seen of it
+
+
+@EACH
+@VARIANTS
+def test_prometheus_reaches_metrics_and_nothing_else_of_the_debug_listener(
+    kind: str, security: Security
+) -> None:
+    made = make(kind, daemon={"security": security, "metrics": {}})
+    spec, annotations = made.template["spec"], made.template["metadata"]["annotations"]
+    container, (sidecar,) = buildkitd(spec), spec["initContainers"]
+    debug = container["args"][container["args"].index("--debugaddr") + 1]
+    directory = debug.removeprefix("unix://").rpartition("/")[0]
+    assert "emptyDir" in made.mounts()[directory]
+
+    assert sidecar["restartPolicy"] == "Always"
+    config = json.loads(sidecar["args"][sidecar["args"].index("--config-yaml") + 1])
+    assert "admin" not in config
+    (listener,) = config["static_resources"]["listeners"]
+    port = listener["address"]["socket_address"]["port_value"]
+    assert annotations["prometheus.io/port"] == str(port)
+    (route,) = routes(listener)
+    assert route["match"] == {"path": annotations["prometheus.io/path"]}
+
+
+def routes(listener: dict[str, Any]) -> list[dict[str, Any]]:
+    ((manager,),) = (chain["filters"] for chain in listener["filter_chains"])
+    (host,) = manager["typed_config"]["route_config"]["virtual_hosts"]
+    return host["routes"]
+
+
+@EACH
+def test_nobody_sees_more_of_buildkitd_by_default(kind: str) -> None:
+    template = make(kind).template
+    assert "initContainers" not in template["spec"]
+    assert "--debugaddr" not in buildkitd(template["spec"])["args"]
+    assert not any(key.startswith("prometheus") for key in template["metadata"]["annotations"])
+
+
+@EACH
+def test_traces_go_where_they_are_told_to_go(kind: str) -> None:
+    traces = {"endpoint": "http://collector:4317"}
+    spec = make(kind, daemon={"traces": traces}).template["spec"]
+    variables = {k: v for k, v in environment(spec).items() if k.startswith("OTEL")}
+    assert variables == {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4317",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+    }

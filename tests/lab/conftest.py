@@ -2,6 +2,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab import client, lifecycle, owner, registry
+from lab import client, debian, lifecycle, owner, registry
 from lab.engine import Stack, StackError, description, merge, official_cli
 from lab.network import REGISTRY
 from lab.paths import REPO
@@ -74,6 +75,12 @@ def count(full: bool, record_property: Record) -> Count:
         return in_full if full else in_make_test
 
     return counted
+
+
+@pytest.fixture(scope="session")
+def jq() -> None:
+    """What commands of the pages use, besides Pulumi's and Kubernetes' own."""
+    debian.install({"jq"})
 
 
 @dataclass(frozen=True)
@@ -230,6 +237,14 @@ def greeting_of(image: str) -> str:
     return registry.read_file(REGISTRY, image, "latest", "greeting").decode().strip()
 
 
+def assert_builds(installation: Installation, name: str) -> None:
+    """Its client builds the image that greets, and the registry has just that one."""
+    greeting = f"hello from {name} at {time.time_ns()}"
+    result = installation.build(name, greeting)
+    assert result.returncode == 0, result.stderr
+    assert greeting_of(name) == greeting
+
+
 @pytest.fixture(scope="session")
 def installation(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """The stack as `make up` left it."""
@@ -264,9 +279,8 @@ def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
 
 def stack_of(installation: Installation, keys: dict[str, Any]) -> Stack:
     """The dev stack with other *keys*, which nothing is done with yet."""
-    stack = installation.lab.stack()
-    stack.configure(merge(installation.lab.overrides, keys))
-    return stack
+    lab = installation.lab
+    return lab.stack(overrides=merge(lab.overrides, keys))
 
 
 def refusal(installation: Installation, keys: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """Who has a BuildKit already, and what docs/moving-in.md has them do."""
 
-import re
 import subprocess
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +8,11 @@ from pulumi_buildkit import Security
 from pulumi_buildkit.security import VARIANTS
 
 from tests.lab.conftest import Installation
-from tests.pages import DOCS
+from tests.pages import block
 
-PAGE = DOCS / "moving-in.md"
+PAGE = "moving-in.md"
 IMAGE = VARIANTS[Security.ROOTLESS].image
 VOLUME = {"kind": "claim", "storageClass": "lab", "size": "1Gi", "protect": False}
-
-
-def commands(heading: str) -> list[str]:
-    """What the page says to do below a *heading*."""
-    (section,) = re.findall(rf"(?ms)^#+ {heading}\n(.*?)(?=^## |\Z)", PAGE.read_text())
-    return re.findall(r"(?ms)^```sh\n(.*?)^```", section)
 
 
 @dataclass(frozen=True)
@@ -30,16 +23,17 @@ class Old:
     names: dict[str, str]
     """What the page calls its objects."""
 
-    def follow(self, *scripts: str) -> None:
-        """Do what the page says."""
-        for script in scripts:
-            done = subprocess.run(
-                ["sh", "-euc", script],
-                env={**self.client.environment, **self.names},
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, f"{script}\n{done.stderr}"
+    def follow(self, words: str) -> None:
+        """Do what the page says, in the block that has these *words*."""
+        # Of docker, the lab has buildx alone.
+        script = block("sh", PAGE, words).replace("docker buildx", "docker-buildx")
+        done = subprocess.run(
+            ["sh", "-euc", script],
+            env={**self.client.environment, **self.names},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{script}\n{done.stderr}"
 
 
 def claim_of(name: str) -> dict[str, Any]:

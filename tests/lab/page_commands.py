@@ -7,20 +7,20 @@ from pathlib import Path
 
 from lab.paths import REPO
 from tests.lab.conftest import Installation
-from tests.pages import DOCS, blocks
+from tests.pages import block
 
 
 def run(
     installation: Installation, directory: Path, page: str, words: str, **names: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the block of a *page* that has these *words*, with what stands for *names* in it."""
-    (block,) = [block.text for block in blocks("console", [DOCS / page]) if words in block.text]
+    script = block("console", page, words)
     for placeholder, name in names.items():
-        assert placeholder in block
-        block = block.replace(placeholder, name)
+        assert placeholder in script
+        script = script.replace(placeholder, name)
     shutil.copy(REPO / "Pulumi.yaml", directory)
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block],
+        ["bash", "-euo", "pipefail", "-c", script],
         cwd=directory,
         env={
             **os.environ,

@@ -1,14 +1,6 @@
-import time
 from pathlib import Path
 
-from tests.lab.conftest import Configured, Installation, greeting_of, install
-
-
-def assert_builds(installation: Installation, name: str) -> None:
-    greeting = f"hello from {name} at {time.time_ns()}"
-    result = installation.build(name, greeting)
-    assert result.returncode == 0, result.stderr
-    assert greeting_of(name) == greeting
+from tests.lab.conftest import Configured, Installation, assert_builds, install
 
 
 def test_buildctl_builds_pushes_and_the_image_holds_what_was_built(

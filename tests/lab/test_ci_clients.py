@@ -31,6 +31,7 @@ from tests.ci_files import (
     tekton_task_run,
     tekton_value,
 )
+from tests.lab.absence import no_buildkitd
 from tests.lab.conftest import Installation, configuring, install
 from tests.lab.gateway_pods import REACHED_WITHIN, look_at_files
 from tests.lab.page_commands import said
@@ -330,14 +331,8 @@ def test_tekton_s_task_builds_and_pushes_where_no_pod_may_have_any_privilege(
 
 
 def test_a_job_that_comes_while_there_is_no_buildkit_waits_for_it(runner: Runner) -> None:
-    kubectl = runner.installation.kubectl
-    scale = partial(kubectl, "scale", "deployment/buildkitd")
-    scale("--replicas=0")
-    try:
-        kubectl(
-            "wait", "pods", "--selector=app=buildkitd", "--for=delete", f"--timeout={PATIENCE}s"
-        )
-        with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:
+        with no_buildkitd(runner.installation):
             job = pool.submit(run_github, runner, "waited", "built in the end")
             # By then it has asked for 20 seconds whether somebody is there.
             until(
@@ -346,8 +341,5 @@ def test_a_job_that_comes_while_there_is_no_buildkit_waits_for_it(runner: Runner
                 lambda: LabError("the job does not ask for its builder"),
             )
             assert not runner.has_called("buildx build")
-            scale("--replicas=1")
-            job.result()
-    finally:
-        scale("--replicas=1")
+        job.result()
     runner.has_pushed("waited", "built in the end")

@@ -274,13 +274,6 @@ def test_a_job_that_fails_says_its_last_words(lab: lifecycle.Lab, tmp_path: Path
 
 
 def test_a_secret_output_is_not_shown(installation: Installation) -> None:
-    output = subprocess.run(
-        ["pulumi", "stack", "output", "--stack=dev", "--json"],
-        cwd=installation.lab.stack().directory,
-        env={**os.environ, **installation.lab.engine.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    output = installation.lab.stack().cli("stack", "output", "--json")
     assert '"clients": "[secret]"' in output
     assert "PRIVATE KEY" not in output

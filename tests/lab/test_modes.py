@@ -97,16 +97,8 @@ def live(installation: Installation) -> set[str]:
 
 def recorded(installation: Installation) -> set[str]:
     """What Pulumi knows to be in the stack's namespace."""
-    stack = installation.lab.stack()
-    export = subprocess.run(
-        ["pulumi", "stack", "export", "--stack", stack.name],
-        cwd=stack.directory,
-        env={**installation.environment, **installation.lab.engine.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    resources = json.loads(export.stdout)["deployment"]["resources"]
+    export = installation.lab.stack().cli("stack", "export")
+    resources = json.loads(export)["deployment"]["resources"]
     namespace = installation.outputs["namespace"]
     return {
         f"{resource['type'].rpartition(':')[2].lower()}/{resource['id'].removeprefix(prefix)}"

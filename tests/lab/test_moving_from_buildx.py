@@ -6,7 +6,7 @@ from pathlib import Path
 from lab import lifecycle
 from tests.lab.building import BUILDCTL, build, greets
 from tests.lab.conftest import Configured, Installation
-from tests.lab.moving import IMAGE, VOLUME, Old, claim_of, commands
+from tests.lab.moving import IMAGE, VOLUME, Old, claim_of
 from tests.lab.test_engine import namespace_of
 
 BUILDER = "moving"
@@ -24,9 +24,8 @@ def test_a_builder_of_buildx_s_driver_hands_its_cache_over(
             "CLAIM": f"buildkitd-{BUILDER}0-0",
             "NEW_CLAIM": "rootless-cache-buildkitd-0",
         }
-        Old(old, names).follow(*commands("Hand the cache over"))
-        (forget,) = commands("From docker buildx's kubernetes driver")
-        Old(old, {"BUILDER": BUILDER}).follow(forget.replace("docker buildx", "docker-buildx"))
+        Old(old, names).follow("patch persistentvolume")
+        Old(old, {"BUILDER": BUILDER}).follow("docker buildx rm")
     new = configured({"buildkit:mode": "statefulset", "buildkit:volume": VOLUME})
     with build(new, BUILDCTL, greets(BUILDER)) as again:
         again.result("greeting")

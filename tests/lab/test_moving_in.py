@@ -12,7 +12,7 @@ import tomli_w
 import yaml
 from cryptography import x509
 
-from lab import LabError, build, debian, lifecycle
+from lab import LabError, build, lifecycle
 from lab.engine import Stack
 from lab.network import ADDRESS
 from lab.node import until
@@ -20,20 +20,17 @@ from tests.envoy_gateway import Authority, rsa_key
 from tests.lab.building import BEGUN, BUILDCTL, takes
 from tests.lab.building import build as submitted
 from tests.lab.conftest import Installation
-from tests.lab.moving import IMAGE, VOLUME, Old, claim_of, commands
+from tests.lab.moving import IMAGE, PAGE, VOLUME, Old, claim_of
 from tests.lab.test_engine import namespace_of
 from tests.lab.test_volumes import steps_taken_from_the_cache
+from tests.pages import block
 
 OLD, NEW = "moving-out", "moving-in"
 CLAIM = "cache"
 SERVICE = f"buildkitd.{OLD}.svc"
 TOML = tomli_w.dumps({"registry": lifecycle.REGISTRIES})
 
-
-@pytest.fixture(scope="module", autouse=True)
-def programs() -> None:
-    """What the page's commands use, besides kubectl."""
-    debian.install({"jq"})
+pytestmark = pytest.mark.usefixtures("jq")
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +55,12 @@ def upstream(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> It
         manifest.write_text(yaml.safe_dump_all(upstream_objects(lab.node_port + 40)))
         old.kubectl("apply", f"--filename={manifest}")
         old.kubectl("rollout", "status", "deployment/buildkitd", "--timeout=120s")
-        (shell,) = commands("Moving in")
-        yield Old(old, {**exported(shell), "OLD": OLD, "NEW": NEW, "CLAIM": CLAIM})
+        yield Old(old, {**exported(), "OLD": OLD, "NEW": NEW, "CLAIM": CLAIM})
 
 
-def exported(script: str) -> dict[str, str]:
-    """The variables that a script sets for those after it."""
-    return dict(re.findall(r"(\w+)=(\S+)", script))
+def exported() -> dict[str, str]:
+    """The variables that the page sets for its commands."""
+    return dict(re.findall(r"(\w+)=(\S+)", block("sh", PAGE, "export OLD")))
 
 
 def upstream_objects(node_port: int) -> list[dict[str, Any]]:
@@ -100,8 +96,7 @@ def upstream_objects(node_port: int) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def moved(lab: lifecycle.Lab, upstream: Old) -> Iterator[Stack]:
     """The stack beside it, which has a namespace but no certificate yet."""
-    make_namespace, _ = commands("Beside what there is")
-    upstream.follow(make_namespace)
+    upstream.follow("create namespace")
     stack = lab.stack("moved", {})
     yield stack
     stack.destroy()
@@ -110,8 +105,7 @@ def moved(lab: lifecycle.Lab, upstream: Old) -> Iterator[Stack]:
 
 def bring_up(upstream: Old, stack: Stack, secret: str, layout: str, **keys: Any) -> Installation:
     """What the client of the old BuildKit builds with, by its old files, when the stack is up."""
-    _, copy = commands("Beside what there is")
-    replace(upstream, names={**upstream.names, "SECRET": secret}).follow(copy)
+    replace(upstream, names={**upstream.names, "SECRET": secret}).follow("get secret")
     exposed = {
         "host": ADDRESS,
         "service": "NodePort",
@@ -146,14 +140,14 @@ def test_upstream_s_clients_keep_their_files_their_address_and_their_cache(
     with submitted(upstream.client, BUILDCTL, takes(10)) as running:
         running.wait_for(BEGUN)
         assert daemon_at(SERVICE, upstream.client) == upstream.client.pods("buildkitd")
-        upstream.follow(*commands("Lead the clients over"))
+        upstream.follow("patch service")
         until(
             lambda: daemon_at(SERVICE, upstream.client) == client.pods("buildkitd"),
             60,
             lambda: LabError("the old name does not lead to the new BuildKit"),
         )
         assert running.result("greeting")
-    upstream.follow(*commands("Hand the cache over"))
+    upstream.follow("patch persistentvolume")
     client = bring_up(upstream, moved, "buildkit-daemon-certs", "daemon", volume=VOLUME)
     assert steps_taken_from_the_cache(client, "moving") == 1
 

@@ -2,9 +2,6 @@
 
 import ipaddress
 import json
-import os
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,7 +17,7 @@ from lab import lifecycle
 from lab.engine import Stack, StackError
 from lab.network import ADDRESS
 from tests.envoy_gateway import Authority, rsa_key
-from tests.lab.conftest import Installation, greeting_of
+from tests.lab.conftest import Installation, assert_builds
 from tests.lab.test_engine import namespace_of
 
 NAMESPACE = "own-certificates"
@@ -95,11 +92,7 @@ def own(module_own: Own, tmp_path: Path) -> Own:
 
 def assert_only_the_client_builds(own: Own) -> None:
     client, other = own.client("client"), own.client("other")
-    greeting = f"hello by a certificate of our own at {time.time_ns()}"
-    result = client.build("own", greeting)
-    assert result.returncode == 0, result.stderr
-    assert greeting_of("own") == greeting
-
+    assert_builds(client, "own")
     refused = other.buildctl("--timeout=5", "debug", "workers")
     assert refused.returncode != 0
     assert "Unavailable" in refused.stderr
@@ -126,20 +119,8 @@ def set_key(own: Own, files: Path) -> str:
     """Set the private key as a user does; a line of it, which nobody is to see."""
     key = (files / FILES.key).read_text()
     own.stack.outputs()  # there is such a stack now
-    run_pulumi(own, "config", "set", "--secret", "--path", "buildkit:certificates.key", stdin=key)
+    own.stack.cli("config", "set", "--secret", "--path", "buildkit:certificates.key", stdin=key)
     return max(key.splitlines(), key=len)
-
-
-def run_pulumi(own: Own, *arguments: str, stdin: str = "") -> str:
-    return subprocess.run(
-        ["pulumi", *arguments, f"--stack={own.stack.name}"],
-        cwd=own.stack.directory,
-        env={**os.environ, **own.lab.engine.environment},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
 
 
 def test_pem_from_the_configuration_serves_the_clients_of_its_ca_and_its_key_stays_secret(
@@ -151,7 +132,7 @@ def test_pem_from_the_configuration_serves_the_clients_of_its_ca_and_its_key_sta
     printed = own.stack.preview().stdout, own.stack.up().stdout
     assert_only_the_client_builds(own)
 
-    exported = run_pulumi(own, "stack", "export")
+    exported = own.stack.cli("stack", "export")
     outputs = json.dumps(own.stack.outputs())
     stack_file = (own.stack.directory / f"Pulumi.{own.stack.name}.yaml").read_text()
     logs = [

@@ -7,19 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lab import debian
 from tests.lab.building import BEGUN, BUILDCTL, build, takes
 from tests.lab.conftest import Installation
 from tests.lab.gateway_log import GatewayLog
 from tests.lab.page_commands import run, said
 from tests.lab.test_engine import namespace_of
-from tests.pages import DOCS, blocks
+from tests.pages import block
 
-
-@pytest.fixture(scope="module", autouse=True)
-def programs() -> None:
-    """What the pages use, besides Pulumi's and Kubernetes' own."""
-    debian.install({"jq"})
+pytestmark = pytest.mark.usefixtures("jq")
 
 
 def test_a_client_s_files_come_from_the_outputs(installation: Installation, tmp_path: Path) -> None:
@@ -59,9 +54,7 @@ def test_a_drain_ends_at_the_third_signal_and_is_an_event(
 def test_two_rights_are_enough_for_kube_pod(installation: Installation, tmp_path: Path) -> None:
     """A service account has none of them, then both."""
     namespace = installation.outputs["namespace"]
-    page = DOCS / "troubleshooting.md"
-    (role,) = [block.text for block in blocks("yaml", [page]) if "kind: Role" in block.text]
-    (tmp_path / "role.yaml").write_text(role)
+    (tmp_path / "role.yaml").write_text(block("yaml", "troubleshooting.md", "kind: Role"))
     with namespace_of(installation.lab, "kube-pod") as of_ci:
         kubectl = partial(installation.lab.node.kubectl, f"--namespace={of_ci}")
         kubectl("create", "serviceaccount", "builder")

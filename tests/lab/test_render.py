@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from lab import LabError, lifecycle
 from lab.engine import merge
 from lab.network import ADDRESS
 from lab.paths import REPO
-from tests.lab.conftest import Installation, greeting_of, install, make
+from tests.lab.conftest import Installation, assert_builds, install, make
 
 STACK = NAMESPACE = "rendered"
 OVER = "rendered-over"
@@ -100,13 +99,6 @@ def waiting(checkout: Checkout, app: str) -> set[str]:
     return {pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"] for pod in pods}
 
 
-def assert_builds(client: Installation, name: str) -> None:
-    greeting = f"rendered and applied at {time.time_ns()}"
-    built = client.build(name, greeting)
-    assert built.returncode == 0, built.stderr
-    assert greeting_of(name) == greeting
-
-
 def test_what_is_rendered_waits_for_its_secrets_builds_with_them_and_rolls(
     checkout: Checkout,
 ) -> None:
@@ -172,10 +164,8 @@ def test_a_stack_that_pulumi_ran_goes_on_under_its_manifests(
         installed.kubectl("rollout", "status", f"deployment/{app}", PATIENCE)
     assert not before.intersection(pod for app in APPS for pod in installed.pods(app))
 
-    remove = ("pulumi", "stack", "rm", "--force", "--yes", "--preserve-config", f"--stack={OVER}")
-    directory = checkout.lab.engine.state / "projects" / OVER
-    environment = {**os.environ, **checkout.lab.engine.environment}
-    subprocess.run(remove, cwd=directory, env=environment, check=True, capture_output=True)
+    pulumi = checkout.lab.stack(OVER).cli
+    pulumi("stack", "rm", "--force", "--yes", "--preserve-config")
     assert_builds(installed, "rendered-over")
 
 

@@ -307,7 +307,7 @@ def test_a_client_s_traces_are_not_held(gateway: Gateway) -> None:
 
 def numbers(gateway: Gateway) -> dict[str, float]:
     """What whoever scales buildkitd reads."""
-    lines = gateway.get("builds", _envoy.BUILDS_PATH).decode().splitlines()
+    lines = gateway.get("metrics", _envoy.BUILDS_PATH).decode().splitlines()
     said = [line.rpartition(" ") for line in lines if not line.startswith("#")]
     return {name.removesuffix("{}"): float(value) for name, _, value in said}
 
@@ -351,6 +351,6 @@ def test_who_asks_for_the_history_wakes_a_buildkitd_and_is_no_build(gateway: Gat
 @HTTP2
 def test_whoever_scales_buildkitd_sees_nothing_else_of_the_gateway(gateway: Gateway) -> None:
     for path in ("/", "/stats", "/config_dump", "/quitquitquit", "/builds/../stats"):
-        assert gateway.get("builds", path) == b""
+        assert gateway.get("metrics", path) == b""
     names = {_envoy.RUNNING_METRIC, _envoy.WAITING_METRIC}
     assert {*numbers(gateway)} == names

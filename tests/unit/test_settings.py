@@ -74,6 +74,14 @@ def test_a_host_is_a_dns_name_or_an_address(host: str) -> None:
     assert parse(config(gateway={"host": host})).gateway.host == host
 
 
+@pytest.mark.parametrize(
+    "url", ["http://collector:4317", "https://[fd00::1]:4318/v1/traces", "http://10.0.0.1"]
+)
+def test_traces_go_to_a_web_address(url: str) -> None:
+    traces = parse(config(traces={"endpoint": url})).traces
+    assert traces and traces.endpoint == url
+
+
 def test_a_certificate_may_be_valid_for_a_wildcard() -> None:
     assert parse(config(certificates={"sans": ["*.example.com"]})).certificates.sans
 

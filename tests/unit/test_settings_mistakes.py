@@ -35,13 +35,18 @@ NO_GIT_URL = (
 NO_MAP = "is no map; write its keys below it, one a line"
 NO_NAMES = "is no map; write its names below it, one a line, each followed by a colon"
 NO_NETWORK = "is no network; write it as ADDRESS/BITS, as 192.0.2.0/24, with no bit of a host in it"
+NO_URL = (
+    "is no address of a web server; write it as http://HOST:PORT or https://HOST:PORT/PATH, "
+    "without a password"
+)
 NO_LABEL = "is no name of a label or annotation; write it as NAME or DOMAIN/NAME"
 RESERVED = "is a name that the server's own certificates have; take another"
 JOB = {"context": "https://github.com/moby/buildkit.git"}
 KEYS = (
     "the keys are mode, security, namespace, createNamespace, image, replicas, autoscaling, "
     "farm, updateTimeout, clients, gateway, certificates, registries, garbageCollection, "
-    "maxParallelism, buildkitd, resources, drain, volume, pod, job, userNamespaces"
+    "maxParallelism, buildkitd, resources, drain, volume, "
+    "monitoring, traces, pod, job, userNamespaces"
 )
 GATEWAY_KEYS = (
     "the keys are enabled, protocol, service, host, port, nodePort, annotations, "
@@ -49,6 +54,13 @@ GATEWAY_KEYS = (
     "maxUnavailable, spread, resources, hold, keepalive, image"
 )
 MISTAKES: list[tuple[dict[str, Any], str]] = [
+    *(
+        (
+            {"traces": {"endpoint": url}},
+            f"buildkit:traces.endpoint: {url!r}: {NO_URL}",
+        )
+        for url in ("collector:4317", "grpc://collector:4317", "http://u:p@collector", "http://")
+    ),
     # Keys that there are not.
     ({"colour": "red"}, f"buildkit:colour: 'red': is no key; {KEYS}"),
     ({"replica": "3"}, f"buildkit:replica: '3': is no key; did you mean replicas? {KEYS}"),

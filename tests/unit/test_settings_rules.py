@@ -214,6 +214,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "away, or change the mode",
     ),
     (
+        {"mode": "job", "job": GIT, "monitoring": {"buildkitd": True}},
+        "buildkit:monitoring.buildkitd: True: needs mode pod, deployment or statefulset, and mode "
+        "is job; take it away, or change the mode",
+    ),
+    (
         {"buildkitd": {"history": {"maxEntries": 0}}},
         "buildkit:buildkitd.history.maxEntries: 0: hides the builds from a pod that waits for them "
         "before it goes; take 1 or more",
