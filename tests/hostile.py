@@ -70,7 +70,7 @@ _VICTIM = _of("cmdline", VICTIM)
 
 ATTEMPTS = (
     Attempt("call buildkitd's API in plaintext", _api("--addr tcp://127.0.0.1:1234")),
-    Attempt("the same at the pod's address", _api('--addr "tcp://$(hostname -i):1234"')),
+    Attempt("the same at the pod's address", _api("--addr tcp://$ADDRESS:1234")),
     Attempt("the same by TLS without a certificate", _api(_BY_TLS)),
     Attempt(
         "the same with a client's certificate",
@@ -107,6 +107,11 @@ ATTEMPTS = (
         f"setsid sh -c 'sleep 1000; :' {LEFT} < /dev/null > /dev/null 2>&1 &",
         _ROOTLESS,
         later=f'test -n "{_of("cmdline", LEFT)}"',
+    ),
+    Attempt(
+        "be root on the node",
+        "read _ outside _ < /proc/self/uid_map; test $outside = 0",
+        _PRIVILEGED,
     ),
     Attempt("set a sysctl of the node", "cd /proc/sys/kernel; was=$(cat panic); echo $was > panic"),
     Attempt("make a device node", "mknod /dev/shm/made b 7 0", _PRIVILEGED),

@@ -17,7 +17,7 @@ from pulumi_buildkit.security import VARIANTS
 from lab import lifecycle
 from tests.hostile import ATTEMPTS, SECRET, VICTIM, Attempt
 from tests.lab.building import BUILDCTL, build, greets
-from tests.lab.conftest import Installation, configuring
+from tests.lab.conftest import Configured, Installation, configuring
 
 # The name of the cache mount is no part of what a cached step is known by: it is said again.
 # The step has a client's certificate, as CI's builds may, and knows where buildkitd listens.
@@ -26,7 +26,7 @@ FROM debian:bookworm-slim AS steps
 COPY . /
 WORKDIR /said
 RUN --mount=type=cache,id={shared},target=/shared <<"EOF"
-export SERVER={server} SOCKET={socket} SHARED={shared}
+export SERVER={server} ADDRESS={address} SOCKET={socket} SHARED={shared}
 until test -e /shared/ready; do sleep 0.1; done
 for attempt in /attempts/*; do
     (timeout 20 sh $attempt > ${{attempt#/*/}} 2>&1 && touch ${{attempt#/*/}}-succeeded) &
@@ -111,8 +111,13 @@ def tried(
     for number, command in enumerate(commands):
         (context / "attempts" / str(number)).write_text(f"{command}\n")
     server = f"buildkitd.{installation.outputs['namespace']}.svc"
-    socket = VARIANTS[security].socket
-    dockerfile = HOSTILE.format(shared=shared, server=server, socket=socket)
+    (pod,) = installation.pods("buildkitd")
+    dockerfile = HOSTILE.format(
+        shared=shared,
+        server=server,
+        address=installation.kubectl("get", "pod", pod, "--output=jsonpath={.status.podIP}"),
+        socket=VARIANTS[security].socket,
+    )
     (context / "Dockerfile").write_text(dockerfile)
     with another_build(installation, directory / "other", shared):
         built = installation.run(*solve(installation, context, f"--output=type=local,dest={said}"))
@@ -120,19 +125,25 @@ def tried(
     return said
 
 
+@pytest.fixture(scope="module")
+def configured(
+    lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Configured]:
+    """The dev stack with one variant after the other."""
+    yield from configuring(lab, tmp_path_factory.mktemp("hostile"))
+
+
 @pytest.fixture(scope="module", params=[*reversed(Security)], ids=lambda security: security.value)
 def hostile(
-    request: pytest.FixtureRequest, lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Hostile]:
+    request: pytest.FixtureRequest, configured: Configured, tmp_path_factory: pytest.TempPathFactory
+) -> Hostile:
     """A build whose step tries everything, and the next one, in one of the variants."""
     security: Security = request.param
+    installation = configured({"buildkit:security": security.value})
     directory = tmp_path_factory.mktemp(security.value)
-    configured = configuring(lab, directory)
-    installation = next(configured)({"buildkit:security": security.value})
     at_once = tried(installation, security, directory / "1", [each.how for each in ATTEMPTS])
     later = tried(installation, security, directory / "2", [each.later for each in ATTEMPTS])
-    yield Hostile(installation, security, (at_once, later))
-    next(configured, None)
+    return Hostile(installation, security, (at_once, later))
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.what)

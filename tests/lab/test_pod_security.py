@@ -9,20 +9,19 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import yaml
 
 from lab import LabError, lifecycle
+from lab.engine import merge
 from lab.lifecycle import REGISTRIES
 from settings import Mode
 from tests.golden.manifests import CASES, Case, applied, rendered
 from tests.lab.conftest import Installation, greeting_of
 from tests.lab.test_engine import namespace_of
 from tests.lab.test_modes import port_forward
+from tests.pages import block
 from tests.pod_security import LEVELS, STRICTEST, Level
 from tests.recording import record_program
-
-# The fields that only `privileged` lets a rootless pod have; a node without AppArmor, whose kubelet
-# has no `seccompDefault`, needs neither.
-UNSAID = {"name": "buildkitd", "securityContext": {"seccompProfile": None, "appArmorProfile": None}}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def pods(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
         outer = made.get("spec", {})
         spec = outer if made["kind"] == "Pod" else outer.get("template", {}).get("spec")
         if spec:
-            component = made["metadata"]["labels"]["app.kubernetes.io/component"]
+            component = made["metadata"]["labels"]["app.kubernetes.io/name"]
             claims = [claim["metadata"]["name"] for claim in outer.get("volumeClaimTemplates", [])]
             # Volumes that a StatefulSet adds to its pods.
             added = [{"name": name, "emptyDir": {}} for name in claims]
@@ -125,17 +124,20 @@ def test_the_gateway_runs_where_restricted_is_enforced(
     with port_forward(restricted, "deployment/buildkit-gateway") as port:
         restricted.outputs["endpoint"] = f"127.0.0.1:{port}"
         assert restricted.build("restricted", "through a restricted gateway").returncode == 0
+    # A namespace looks again for pods that are gone when half of their grace period is over.
+    restricted.kubectl("delete", "deployment/buildkit-gateway", "--cascade=foreground")
 
 
 def test_rootless_runs_where_baseline_is_enforced_if_the_node_confines_nothing(
     installation: Installation, enforcing: dict[str, str]
 ) -> None:
     namespace = enforcing["baseline"]
+    unsaid = yaml.safe_load(block("yaml", "security.md", "seccompProfile: null"))
     recording = record_program(
         mode=Mode.POD.value,
         namespace=namespace,
         registries=REGISTRIES,
-        pod={"spec": {"containers": [UNSAID], "terminationGracePeriodSeconds": 1}},
+        pod=merge(unsaid["config"]["buildkit:pod"], {"spec": {"terminationGracePeriodSeconds": 1}}),
     )
     for made in applied(recording):
         if made["kind"] in ("ConfigMap", "Pod"):
