@@ -18,8 +18,8 @@ EDGE = "buildkit"
 GATEWAY = "buildkit-gateway"
 TEN_YEARS = 87_600
 BUILD = " build --frontend dockerfile.v0 --local context=. --local dockerfile=."
-# Every security variant of BuildKit needs what the other levels forbid; nor is there anything to warn
-# of, or to record, whatever the cluster's own default is.
+# Every security variant of BuildKit needs what the other levels forbid; nor is there anything to
+# warn of, or to record, whatever the cluster's own default is.
 POD_SECURITY = {
     f"pod-security.kubernetes.io/{what}": "privileged" for what in ("enforce", "audit", "warn")
 }
