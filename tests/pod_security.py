@@ -9,6 +9,10 @@ LEVELS = ("restricted", "baseline", "privileged")
 """Of the Pod Security Standards, the strictest one first."""
 
 
+LABEL = "pod-security.kubernetes.io/enforce"
+"""Of a namespace, with the level that is enforced there."""
+
+
 class Level(NamedTuple):
     """What an API server says of a pod."""
 
