@@ -35,6 +35,8 @@ _WHO = {
     "pod": "%HOSTNAME%",
     "connection": "%CONNECTION_ID%",
 }
+# Of a request, the same when it begins and when it ends.
+_STREAM = "%STREAM_ID%"
 _HOW_MUCH = {
     "milliseconds": "%DURATION%",
     "received": "%BYTES_RECEIVED%",
@@ -58,16 +60,22 @@ BUILDS = f"{_SCOPE}.builds"
 
 
 def requests() -> list[dict[str, Any]]:
-    """A line for each build, each session, and each RPC that its client may not call."""
+    """A line for each build, each session, and each RPC that its client may not call.
+
+    Of a build there is one when it begins, too, so that it can be read who builds.
+    """
     fields = {
         **_WHO,
+        "stream": _STREAM,
         "rpc": "%REQ(:PATH)%",
         "outcome": "%GRPC_STATUS%",
         "reason": "%RESPONSE_CODE_DETAILS%",
         **_HOW_MUCH,
     }
-    said = _any(_path(BUILD), _path(SESSION), _status("PERMISSION_DENIED"))
-    return [_log(fields, _all({"log_type_filter": {"types": [_ENDS]}}, said))]
+    begins = _all({"log_type_filter": {"types": [_BEGINS]}}, _path(BUILD))
+    ends = {"log_type_filter": {"types": [_ENDS]}}
+    said = _all(ends, _any(_A_BUILD_S, _status("PERMISSION_DENIED")))
+    return [_log({**_WHO, "begins": _STREAM}, begins), _log(fields, said)]
 
 
 def number_of_builds() -> dict[str, Any]:
@@ -84,17 +92,20 @@ def metrics() -> list[dict[str, Any]]:
     """What there was of builds, and of holds that were over before a buildkitd came."""
     ends = {"log_type_filter": {"types": [_ENDS]}}
     build = {
+        "counters": [_counter("builds_finished", 1, client=CLIENT, outcome="%GRPC_STATUS%")],
+        "histograms": [_histogram("build_milliseconds", "%DURATION%")],
+    }
+    passed = {
         "counters": [
-            _counter("builds_finished", 1, client=CLIENT, outcome="%GRPC_STATUS%"),
             _counter("bytes_received", "%BYTES_RECEIVED%", client=CLIENT),
             _counter("bytes_sent", "%BYTES_SENT%", client=CLIENT),
-        ],
-        "histograms": [_histogram("build_milliseconds", "%DURATION%")],
+        ]
     }
     expired = {"counters": [_counter("holds_expired", 1, client=CLIENT)]}
     held = {"histograms": [_histogram("hold_milliseconds", _UNTIL_CONNECTED)]}
     return [
         _statistics(_all(ends, _path(BUILD)), **build),
+        _statistics(_all(ends, _A_BUILD_S), **passed),
         _statistics(_all(ends, HOLD_IS_OVER), **expired),
         _statistics(_all(ends, _any(*map(_path, _FIRST))), **held),
     ]
@@ -179,3 +190,6 @@ def _cel(expression: str) -> dict[str, Any]:
             expression=expression,
         )
     }
+
+
+_A_BUILD_S = _any(_path(BUILD), _path(SESSION))

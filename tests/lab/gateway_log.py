@@ -23,7 +23,8 @@ class GatewayLog:
         return [
             line
             for line in lines
-            if all(value in (line.get(key) or "") for key, value in values.items())
+            if "begins" not in line
+            and all(value in (line.get(key) or "") for key, value in values.items())
         ]
 
     def wait(self, count: int, **values: str) -> list[dict[str, Any]]:

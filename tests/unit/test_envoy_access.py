@@ -120,7 +120,7 @@ def lines(gateway: Gateway, count: int) -> list[dict[str, Any]]:
     return gateway.log()
 
 
-def test_the_log_has_a_line_for_a_build_its_session_and_a_refusal_and_none_for_questions(
+def test_the_log_has_lines_for_a_build_its_session_and_a_refusal_and_none_for_questions(
     gateway: Gateway,
 ) -> None:
     with client(gateway) as channel:
@@ -132,7 +132,10 @@ def test_the_log_has_a_line_for_a_build_its_session_and_a_refusal_and_none_for_q
             PRUNE,
         ):
             call(channel, rpc)
-    session, build, refusal = lines(gateway, 3)
+    session, begins, build, refusal = lines(gateway, 4)
+    assert begins == {key: build[key] for key in begins if key != "begins"} | {
+        "begins": build["stream"]
+    }
     assert [line["rpc"] for line in (session, build, refusal)] == [
         f"{CONTROL}/Session",
         SOLVE,
@@ -149,7 +152,7 @@ def test_the_log_has_a_line_for_a_build_its_session_and_a_refusal_and_none_for_q
 def test_a_build_whose_hold_is_over_has_a_line_that_says_so(tmp_path: Path) -> None:
     with running(tmp_path, Protocol.HTTP2, hold=2) as gateway, client(gateway) as channel:
         assert call(channel, SOLVE) is grpc.StatusCode.UNAVAILABLE
-        (build,) = lines(gateway, 1)
+        _, build = lines(gateway, 2)
     assert build["outcome"] == "Unavailable"
     assert build["milliseconds"] >= 1500
 
