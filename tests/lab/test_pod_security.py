@@ -26,14 +26,9 @@ from tests.recording import record_program
 def enforcing(lab: lifecycle.Lab) -> Iterator[dict[str, str]]:
     """A namespace for each level, which is enforced in it."""
     names = {level: f"{lab.name}-{level}" for level in LEVELS}
-    labels = {level: {LABEL: level} for level in LEVELS}
     items = [
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": name, "labels": labels[level]},
-        }
-        for level, name in names.items()
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {LABEL: of}}}
+        for of, name in names.items()
     ]
     lab.node.kubectl("create", "--filename=-", stdin=in_a_list(items))
     yield names
@@ -55,13 +50,11 @@ def pods(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
             claims = [claim["metadata"]["name"] for claim in outer.get("volumeClaimTemplates", [])]
             # Volumes that a StatefulSet adds to its pods.
             added = [{"name": name, "emptyDir": {}} for name in claims]
-            yield (
-                of.get(component, f"`{case.security.value}`"),
-                {
-                    **spec,
-                    "volumes": [*spec.get("volumes", []), *added],
-                },
-            )
+            whole = {**spec, "volumes": [*spec.get("volumes", []), *added]}
+            yield of.get(component, f"`{case.security.value}`"), whole
+
+
+_REFUSAL = r'pods "asked-(\d+)" is forbidden: violates PodSecurity "\w+:latest": (.*\))'
 
 
 def refusals(lab: lifecycle.Lab, namespace: str, specs: list[dict[str, Any]]) -> dict[int, str]:
@@ -74,13 +67,11 @@ def refusals(lab: lifecycle.Lab, namespace: str, specs: list[dict[str, Any]]) ->
     try:
         lab.node.kubectl(*create, stdin=in_a_list(items))
     except LabError as error:
-        lines = str(error).split("Error from server ")[1:]
-        found = [
-            re.search(r'"asked-(\d+)" is forbidden: violates PodSecurity "\w+:latest": (.*)', line)
-            for line in lines
-        ]
-        assert all(found), error
-        return {int(match[1]): match[2] for match in found if match}
+        said = str(error).partition(" failed: ")[2].split("Error from server (Forbidden): ")
+        matches = [re.search(_REFUSAL, line) for line in said[1:]]
+        if said[0] or not all(matches):
+            raise
+        return {int(match[1]): match[2] for match in matches if match}
     return {}
 
 
