@@ -198,7 +198,7 @@ def template(
             host_users=chosen.host_users,
             security_context=chosen.pod_security_context,
             containers=[*containers],
-            volumes=[*volumes],
+            volumes=[*volumes, *([empty_dir(_WRITABLE)] if chosen.writable else [])],
             **spec,
         ),
     )
@@ -260,7 +260,6 @@ def files(of: Buildkitd) -> list[k8s.core.v1.VolumeArgs]:
     return [
         *([_volumes.certificates("certs", *of.certificates)] if of.certificates else []),
         _volumes.config("config", of.config_map),
-        *([empty_dir(_WRITABLE)] if variant(of.daemon).writable else []),
     ]
 
 

@@ -303,7 +303,7 @@ def test_the_certificate_is_valid_for_the_endpoint(ways: dict[str, Recording], w
         assert endpoint.rpartition(":")[0] in {*request["dnsNames"], *request["ipAddresses"]}
 
 
-@pytest.mark.parametrize("way", ["pod", "deployment", "statefulset"])
+@pytest.mark.parametrize("way", ["pod-gateway", "deployment", "statefulset"])
 def test_only_the_gateway_has_a_certificate_for_buildkitd(
     ways: dict[str, Recording], way: str
 ) -> None:
@@ -312,7 +312,7 @@ def test_only_the_gateway_has_a_certificate_for_buildkitd(
     assert usage == {"buildkitd-server": "server_auth", "buildkitd-gateway": "client_auth"}
 
 
-@pytest.mark.parametrize("way", ["pod", "deployment", "statefulset"])
+@pytest.mark.parametrize("way", ["pod-gateway", "deployment", "statefulset"])
 def test_the_gateway_dials_a_name_that_buildkitd_s_certificate_has(
     ways: dict[str, Recording], way: str
 ) -> None:
