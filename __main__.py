@@ -29,6 +29,11 @@ EDGE = "buildkit"
 GATEWAY = "buildkit-gateway"
 TEN_YEARS = 87_600
 BUILD = " build --frontend dockerfile.v0 --local context=. --local dockerfile=."
+# Every security variant of BuildKit needs what the other levels forbid; nor is there anything to
+# warn of, or to record, whatever the cluster's own default is.
+POD_SECURITY = {
+    f"pod-security.kubernetes.io/{what}": "privileged" for what in ("enforce", "audit", "warn")
+}
 # By these the items of an overlay are matched with the component's, which a secret can't be.
 MATCHED = frozenset({DIRECTIVE, *MERGE_KEYS.values()})
 
@@ -106,8 +111,7 @@ def make_namespace(settings: Settings) -> pulumi.Output[str]:
         "namespace",
         metadata=k8s.meta.v1.ObjectMetaArgs(
             name=settings.namespace or default,
-            # Every security variant of BuildKit needs what the other levels forbid.
-            labels={"pod-security.kubernetes.io/enforce": "privileged"},
+            labels=POD_SECURITY,
         ),
     )
     return namespace.metadata.name.apply(

@@ -27,6 +27,7 @@ CONTAINER = "buildkitd"
 """What the container is called; overlays and `kubectl logs` know it by this name."""
 
 _CERTIFICATES = "/certs"
+_WRITABLE = "writable"
 
 
 class Certificates(NamedTuple):
@@ -230,7 +231,7 @@ def template(
             host_users=chosen.host_users,
             security_context=chosen.pod_security_context,
             containers=[*containers],
-            volumes=[*volumes],
+            volumes=[*volumes, *([empty_dir(_WRITABLE)] if chosen.writable else [])],
             **spec,
         ),
     )
@@ -321,6 +322,12 @@ def _container(
                 else [_volumes.mount("config", _buildkitd_toml.DIRECTORY)]
             ),
             *mounts,
+            *(
+                k8s.core.v1.VolumeMountArgs(
+                    name=_WRITABLE, mount_path=path, sub_path=path.removeprefix("/")
+                )
+                for path in chosen.writable
+            ),
             k8s.core.v1.VolumeMountArgs(name=cache, mount_path=chosen.data_directory),
         ],
         **how,

@@ -34,6 +34,8 @@ class Variant:
     """The Unix socket that buildctl in the pod uses."""
     data_directory: str
     """Where buildkitd keeps its cache; a volume is mounted there."""
+    writable: tuple[str, ...]
+    """Where else it writes, if it can't write anywhere: a volume is mounted there, too."""
     group: int
     """The group in its container that its sockets belong to."""
     cache: str
@@ -57,9 +59,15 @@ _ROOTLESS = Variant(
     buildkitd_args=("--oci-worker-no-process-sandbox",),
     socket="unix:///run/user/1000/buildkit/buildkitd.sock",
     data_directory="/home/user/.local/share/buildkit",
+    # For temporary files: its own, and those of buildctl-daemonless.sh; and for its sockets.
+    writable=("/home/user/.local/tmp", "/tmp", "/run/user/1000"),
     group=1000,
     cache="rootless-cache",
     security_context=k8s.core.v1.SecurityContextArgs(
+        # What newuidmap and newgidmap need to map its users. In a user namespace of its own it has
+        # all of them, whatever it was given here.
+        capabilities=k8s.core.v1.CapabilitiesArgs(drop=["ALL"], add=["SETUID", "SETGID"]),
+        read_only_root_filesystem=True,
         seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="Unconfined"),
         app_armor_profile=k8s.core.v1.AppArmorProfileArgs(type="Unconfined"),
         run_as_user=1000,
@@ -80,6 +88,8 @@ _PRIVILEGED = Variant(
     buildkitd_args=(),
     socket="unix:///run/buildkit/buildkitd.sock",
     data_directory="/var/lib/buildkit",
+    # With every capability it could make a read-only root writable again.
+    writable=(),
     group=0,
     cache="root-cache",
     security_context=k8s.core.v1.SecurityContextArgs(privileged=True),

@@ -1,6 +1,7 @@
 """The whole program, as a stack runs it."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, get_origin
 
@@ -688,7 +689,7 @@ VALUES: list[tuple[dict[str, Any], str, str, str, Any]] = [
     ({"autoscaling": {"builds": 9}}, *SCALED, "spec/triggers/1/metadata/targetValue", "9"),
     (
         {"monitoring": {"buildkitd": True}, "gateway": {"image": "a/envoy:1"}},
-        *("Deployment", "buildkitd", f"{POD}/initContainers/0/image", "a/envoy:1"),
+        *("Deployment", "buildkitd", "spec/template/spec/initContainers/0/image", "a/envoy:1"),
     ),
     *(
         (
@@ -865,3 +866,24 @@ def test_every_mode_has_a_way() -> None:
 def test_a_mistake_in_the_configuration_ends_the_program() -> None:
     with pytest.raises(pulumi.RunError, match="buildkit:mode: 'pods': is none of its values"):
         run(mode="pods")
+
+
+# Whose images it runs
+
+
+def by_digest(name: str) -> str:
+    return f"registry.example.com/{name}:v1@sha256:{name.encode().hex():0>64}"
+
+
+@pytest.mark.parametrize("way", ["pod", "deployment", "statefulset", "job"])
+def test_every_image_is_used_by_the_digest_that_is_given(way: str) -> None:
+    host: dict[str, Any] = {"enabled": True, "host": "127.0.0.1", "image": by_digest("envoy")}
+    made = run(
+        **WAYS[way],
+        image=by_digest("buildkit"),
+        userNamespaces={"enabled": True, "image": by_digest("busybox")},
+        **({} if way == "job" else {"gateway": host, "monitoring": {"buildkitd": True}}),
+    )
+    used = re.findall(r'"image": "([^"]+)"', json.dumps([r.inputs for r in made.resources]))
+    envoy = set() if way == "job" else {by_digest("envoy")}
+    assert {*used} == {by_digest("buildkit"), by_digest("busybox")} | envoy

@@ -80,6 +80,17 @@ def test_only_rootless_runs_as_a_user_of_the_node(kind: str, security: Security)
 
 
 @EACH
+def test_rootless_has_what_its_helpers_need_and_a_root_that_it_cannot_write_to(kind: str) -> None:
+    made = secure(kind, Security.ROOTLESS)
+    context = buildkitd(made.template["spec"])["securityContext"]
+    assert context["capabilities"] == {"drop": ["ALL"], "add": ["SETUID", "SETGID"]}
+    assert context["readOnlyRootFilesystem"] is True
+    # Those of the image that its user may write to: https://github.com/moby/buildkit/blob/master/Dockerfile
+    for directory in ("/tmp", "/run/user/1000", "/home/user/.local/tmp"):
+        assert made.mounts()[directory]["emptyDir"] == {}
+
+
+@EACH
 @VARIANTS
 def test_only_userns_asks_the_kubelet_for_a_user_namespace(kind: str, security: Security) -> None:
     host_users = secure(kind, security).template["spec"].get("hostUsers")

@@ -1,51 +1,15 @@
-"""How clients reach the gateway, and what its pods may do, on a cluster that enforces both."""
+"""How clients reach the gateway, on a cluster that has a say in it."""
 
-import json
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import pytest
-
-from lab import LabError, lifecycle
+from lab import LabError
 from lab.network import HOST_ADDRESS
 from lab.node import until
 from tests.lab.conftest import Configured, Installation
 from tests.lab.gateway_log import GatewayLog
-from tests.lab.test_engine import namespace_of
-
-RESTRICTED = "restricted-pods"
-
-
-@pytest.fixture(scope="module")
-def restricted(lab: lifecycle.Lab) -> Iterator[str]:
-    """A namespace in which no pod may have any privilege."""
-    with namespace_of(lab, RESTRICTED):
-        label = "pod-security.kubernetes.io/enforce=restricted"
-        lab.node.kubectl("label", f"namespace/{RESTRICTED}", label)
-        yield RESTRICTED
-
-
-def admit(installation: Installation, deployment: str, namespace: str) -> None:
-    """Ask the API server for a pod of a Deployment in another namespace."""
-    found = json.loads(installation.kubectl("get", f"deployment/{deployment}", "--output=json"))
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "asked", "namespace": namespace},
-        "spec": found["spec"]["template"]["spec"],
-    }
-    create = ("create", "--dry-run=server", "--filename=-")
-    installation.lab.node.kubectl(*create, stdin=json.dumps(pod))
-
-
-def test_the_gateway_passes_the_restricted_pod_security_standard(
-    installation: Installation, restricted: str
-) -> None:
-    admit(installation, "buildkit-gateway", restricted)
-    with pytest.raises(LabError, match="violates PodSecurity"):
-        admit(installation, "buildkitd", restricted)
 
 
 def test_a_node_that_keeps_connections_to_its_own_pods_shows_them_the_client_s_address(

@@ -11,12 +11,15 @@ import pulumi
 import pulumi_buildkit
 import pytest
 import yaml
+from pulumi_buildkit import Security
 from pulumi_buildkit.volume import VolumeKind
 
 from docs import generate
 from docs.reference import configuration, modes
 from settings import MODES, Mode, parse
+from tests.hostile import ATTEMPTS
 from tests.pages import DOCS, PAGES, Block, blocks
+from tests.pod_security import STRICTEST
 from tests.recording import REPO, record, record_program
 
 PROSE = [*PAGES, REPO / "CHANGELOG.md"]
@@ -122,6 +125,30 @@ def page_row(mode: Mode) -> str:
     """The line of a *mode*, as it stands on the page."""
     lines = modes.page().splitlines()
     return next(line for line in lines if line.startswith(f"| `{mode.value}`"))
+
+
+def security_rows(heading: str) -> list[list[str]]:
+    """The first table of a section of the page about security."""
+    section = (DOCS / "security.md").read_text().partition(f"\n## {heading}\n")[2]
+    lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_page_has_what_a_hostile_step_can() -> None:
+    (_, *variants), _, *rows = security_rows("What a build can do")
+    columns = [Security(variant.strip("`")) for variant in variants]
+    assert {*columns} == {*Security}
+    assert rows == [
+        [each.what, *("**yes**" if of in each.succeeds else "no" for of in columns)]
+        for each in ATTEMPTS
+    ]
+
+
+def test_the_page_has_the_pod_security_level_of_each_pod() -> None:
+    _, _, *rows = security_rows("Pod Security Standards")
+    assert rows == [
+        [whose, f"`{level.strictest}`", level.against] for whose, level in STRICTEST.items()
+    ]
 
 
 def place(block: Block) -> str:

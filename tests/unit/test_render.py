@@ -22,6 +22,7 @@ from render.configuration import Configuration
 from tests.golden.manifests import CASES, SECRET, Case, Object, keys, rendered
 from tests.golden.schema import validate
 from tests.own_certificate import own_certificate
+from tests.private_keys import found, private_keys
 from tests.recording import AUTO_NAME, REPO
 
 NAMESPACE = "builds"
@@ -250,6 +251,15 @@ def test_a_secret_that_somebody_else_makes_is_named_with_the_keys_that_are_read(
     said = render()
     assert re.search(r" Secret +registry +- +.dockerconfigjson +you\n", said)
     assert re.search(r" Secret +tokens +- +git +you\n", said)
+
+
+def test_keys_are_in_the_directory_of_secrets_and_nowhere_else(render: Render) -> None:
+    said = {"what it says": render(secrets=True)}
+    texts = {**said, **{path: text.decode() for path, text in contents().items()}}
+    keys = private_keys("\n".join(texts.values()))
+    # Those of two CAs, and of the server, buildkitd, the gateway and the client.
+    assert len(keys) == 6
+    assert all(path.startswith("secrets/") for path in found(keys, texts))
 
 
 def test_only_the_owner_reads_secrets_and_git_takes_none(render: Render) -> None:
