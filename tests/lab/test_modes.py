@@ -20,7 +20,7 @@ from tests.lab.conftest import CONTEXT, Configured, Installation, configuring, g
 LET_GO: dict[str, Any] = {"size": "1Gi", "storageClass": "lab", "protect": False}
 KINDS = (
     "deployments,statefulsets,daemonsets,jobs,services,configmaps,secrets,persistentvolumeclaims,"
-    "poddisruptionbudgets"
+    "poddisruptionbudgets,networkpolicies"
 )
 NOT_OURS = {"configmap/kube-root-ca.crt"}
 
