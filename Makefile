@@ -43,7 +43,7 @@ preflight: python ## say which security variants the nodes can run, of the lab o
 
 .PHONY: test
 test: machine test-fast ## prove the project: lint, types, and every test, on the real cluster
-	@$(PYTHON) -m pytest -n 4 --dist loadfile --durations 15 -m "not alone" tests/lab
+	@$(PYTHON) -m pytest -n 4 --dist loadfile --durations 15 -m "not alone and not soak" tests/lab
 	@$(PYTHON) -m pytest --durations 15 -m alone tests/lab
 
 .PHONY: test-fast
@@ -85,8 +85,12 @@ measure: machine python ## record how long these take in docs/measurements.md; C
 	@$(PYTHON) -m lab.measure $(if $(COLD),--cold)
 
 .PHONY: soak
-soak: machine python ## show the promises in full, for hours, recorded in docs/promises.md; FILES=…: of these
-	@$(PYTHON) -m lab.soak $(FILES)
+soak: machine python ## an hour of builds through rollouts, renewals, kills and none at all, recorded in docs/promises.md
+	@$(PYTHON) -m lab.promises tests/lab/test_soak.py
+
+.PHONY: promises
+promises: machine python ## show the promises in full, for hours, recorded in docs/promises.md; FILES=…: of these
+	@$(PYTHON) -m lab.promises $(FILES)
 
 .PHONY: bench
 bench: machine python ## time it beside BuildKit's manifests and buildx's driver, an hour; QUICK=1: one round

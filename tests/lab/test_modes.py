@@ -1,7 +1,6 @@
 """Every mode in every security variant builds a real image, and a switch is one `pulumi up`."""
 
 import itertools
-import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,14 +14,10 @@ from pulumi_buildkit import Security
 from lab.network import REGISTRY
 from settings import Mode
 from tests.lab.conftest import CONTEXT, Configured, Installation, configuring, greeting_of, install
+from tests.lab.objects import live, recorded
 
 # A claim that the next switch may delete: test_volumes.py shows what protects one.
 LET_GO: dict[str, Any] = {"size": "1Gi", "storageClass": "lab", "protect": False}
-KINDS = (
-    "deployments,statefulsets,daemonsets,jobs,services,configmaps,secrets,persistentvolumeclaims,"
-    "poddisruptionbudgets,networkpolicies"
-)
-NOT_OURS = {"configmap/kube-root-ca.crt"}
 
 
 def job(image: str, greeting: str) -> dict[str, Any]:
@@ -82,29 +77,6 @@ def test_a_switch_builds_and_leaves_nothing_behind(
         push(Installation(installation.lab, installation.outputs, before), name, greeting)
     assert greeting_of(name) == greeting
     assert live(installation) == recorded(installation)
-
-
-def live(installation: Installation) -> set[str]:
-    """What is in the stack's namespace, but for what belongs to something else there."""
-    objects = json.loads(installation.kubectl("get", f"{KINDS},pods", "--output=json"))["items"]
-    names = {
-        f"{o['kind'].lower()}/{o['metadata']['name']}"
-        for o in objects
-        if not o["metadata"].get("ownerReferences")
-    }
-    return names - NOT_OURS
-
-
-def recorded(installation: Installation) -> set[str]:
-    """What Pulumi knows to be in the stack's namespace."""
-    export = installation.lab.stack().cli("stack", "export")
-    resources = json.loads(export)["deployment"]["resources"]
-    namespace = installation.outputs["namespace"]
-    return {
-        f"{resource['type'].rpartition(':')[2].lower()}/{resource['id'].removeprefix(prefix)}"
-        for resource in resources
-        if resource.get("id", "").startswith(prefix := f"{namespace}/")
-    }
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
-"""What the soak records of the tests that it ran, and its page."""
+"""What is recorded of the tests that show the promises, and its page."""
 
 import json
 
-from lab import soak
+from lab import promises
 
 REPORT = """\
 <testsuites><testsuite>
@@ -21,18 +21,18 @@ RAN_ON = {"commit": "abc1234", "date": "2026-11-21", "machine": "2 cores"}
 
 
 def test_a_test_that_was_skipped_shows_nothing_and_one_that_broke_did_not_pass() -> None:
-    results = soak.results(REPORT)
+    results = promises.results(REPORT)
     assert [result["passed"] for result in results.values()] == [True, False, False]
 
 
 def test_a_row_has_both_counts_the_result_and_where_it_was_shown() -> None:
-    raw = {name: result | RAN_ON for name, result in soak.results(REPORT).items()}
+    raw = {name: result | RAN_ON for name, result in promises.results(REPORT).items()}
     assert (
         "| a client's build waits (buildctl) | builds: 20 | builds: 2 | shown in 13 s "
-        "| abc1234, 2026-11-21 |" in soak.page(raw)
+        "| abc1234, 2026-11-21 |" in promises.page(raw)
     )
-    assert "| it fails |  |  | **failed** in 1 s |" in soak.page(raw)
+    assert "| it fails |  |  | **failed** in 1 s |" in promises.page(raw)
 
 
 def test_the_page_is_what_its_results_say() -> None:
-    assert soak.PAGE.read_text() == soak.page(json.loads(soak.RAW.read_text()))
+    assert promises.PAGE.read_text() == promises.page(json.loads(promises.RAW.read_text()))

@@ -1,6 +1,6 @@
 """Show in full what is promised, on the lab, and record it: docs/promises.md, and the raw results.
 
-`python -m lab.soak` takes hours. With files of tests it shows what these hold; what is known of
+`python -m lab.promises` takes hours. With files of tests it shows what these hold; what is known of
 the others stays, with the commit that it was shown on.
 """
 
@@ -69,8 +69,8 @@ def page(raw: dict[str, dict[str, Any]]) -> str:
         [
             "# Promises",
             "",
-            "What the tests show, in full by `make soak` and in minutes by `make test`; the raw",
-            "results are in [promises.json](promises.json).",
+            "What the tests show, in full by `make promises` and `make soak`, and in minutes by",
+            "`make test`; the raw results are in [promises.json](promises.json).",
             "",
             f"The full counts were shown on: {'; '.join(machines)}.",
             "",

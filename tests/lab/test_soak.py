@@ -1,0 +1,242 @@
+"""An hour in which all happens to BuildKit, by chance, that otherwise happens in a year."""
+
+import itertools
+import os
+import random
+import re
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from lab import keda
+from lab.lifecycle import Lab
+from tests.lab.building import BUILDCTL, build, step
+from tests.lab.conftest import Count, Installation, Record, configuring
+from tests.lab.containers import processes
+from tests.lab.load import Build, load
+from tests.lab.objects import live, recorded
+
+pytestmark = pytest.mark.soak
+
+COOLDOWN = 15  # seconds
+CEILING = 400  # MiB
+BUILDKITD = ("pods", "--selector=app=buildkitd")
+GATEWAY = ("pods", "--selector=app=buildkit-gateway")
+CONFIGURATION: dict[str, Any] = {
+    "buildkit:mode": "statefulset",
+    "buildkit:volume": {"size": "1Gi", "storageClass": "lab", "protect": False},
+    "buildkit:garbageCollection": {"reservedSpace": "50Mi", "maxUsedSpace": f"{CEILING}Mi"},
+    "buildkit:autoscaling": {"min": 0, "max": 1, "cooldown": COOLDOWN},
+    "buildkit:drain": {"timeout": 120},
+}
+LARGE = 4  # MiB of each build that fills the cache
+# By the clock that the builds have.
+Moment = float
+UNITS = {"B": 2**-20, "kB": 1e3 / 2**20, "MB": 1e6 / 2**20, "GB": 1e9 / 2**20}
+
+
+@pytest.fixture
+def installation(lab: Lab, tmp_path: Path) -> Iterator[Installation]:
+    """A StatefulSet of one pod or none, with little room."""
+    keda.install(lab.node)
+    configured = configuring(lab, tmp_path)
+    yield next(configured)(CONFIGURATION)
+    next(configured, None)
+
+
+def buildkitd_rolls(installation: Installation) -> None:
+    _roll(installation, "statefulset/buildkitd")
+
+
+def the_gateway_rolls(installation: Installation) -> None:
+    _roll(installation, "deployment/buildkit-gateway")
+
+
+def _roll(installation: Installation, workload: str) -> None:
+    installation.kubectl("rollout", "restart", workload)
+    installation.kubectl("rollout", "status", workload, "--timeout=300s")
+
+
+def a_gateway_pod_goes(installation: Installation) -> None:
+    pod = random.choice(installation.pods("buildkit-gateway"))
+    installation.kubectl("delete", f"pod/{pod}", "--timeout=300s")
+
+
+def certificates_are_renewed(installation: Installation) -> None:
+    installation.lab.stack().up(replace=["**LocallySignedCert::**"])
+
+
+def buildkitd_is_killed(installation: Installation) -> None:
+    for pid, name in processes(installation, *BUILDKITD).items():
+        if name == "buildkitd":
+            os.kill(pid, signal.SIGKILL)
+
+
+HAPPENS: tuple[Callable[[Installation], None], ...] = (
+    buildkitd_rolls,
+    the_gateway_rolls,
+    a_gateway_pod_goes,
+    certificates_are_renewed,
+    buildkitd_is_killed,
+)
+
+
+@dataclass
+class Samples:
+    """What was read while it went on."""
+
+    gateway: list[int] = field(default_factory=list)
+    """Resident memory of the largest Envoy, in MiB."""
+    buildkitd: list[int] = field(default_factory=list)
+    """The same of buildkitd."""
+    cache: list[int] = field(default_factory=list)
+    """MiB that buildkitd keeps."""
+
+    def take(self, installation: Installation) -> None:
+        """Read all that is there."""
+        for name, pods, into in (
+            ("envoy", GATEWAY, self.gateway),
+            ("buildkitd", BUILDKITD, self.buildkitd),
+        ):
+            found = processes(installation, *pods).items()
+            sizes = [_resident(pid) for pid, comm in found if comm == name]
+            into += [max(sizes)] if sizes else []
+        self.cache += _cached(installation)
+
+
+def _resident(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0  # it has just ended
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    return int(found[1]) // 1024 if found else 0
+
+
+def _cached(installation: Installation) -> list[int]:
+    for pod in installation.pods("buildkitd"):
+        du = ("exec", pod, "--", "buildctl", "du")
+        said = installation.run(
+            "kubectl", "--namespace", installation.outputs["namespace"], *du
+        ).stdout
+        if found := re.search(r"Total:\s+([\d.]+)([kMG]?B)", said):
+            return [round(float(found[1]) * UNITS[found[2]])]
+    return []
+
+
+@contextmanager
+def large_builds(installation: Installation) -> Iterator[list[str]]:
+    """A further client fills the cache while this lasts; what its builds said that were lost."""
+    stopped, lost = Event(), list[str]()
+
+    def go_on() -> None:
+        while not stopped.is_set():
+            dockerfile = step(
+                f": {time.time_ns()} && head -c {LARGE}M /dev/urandom > /large && : > /greeting"
+            )
+            with build(installation, BUILDCTL, dockerfile) as one:
+                if one.end(300):
+                    lost.append(one.last)
+
+    thread = Thread(target=go_on)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        stopped.set()
+        thread.join()
+
+
+@contextmanager
+def sampled(installation: Installation, every: float = 10) -> Iterator[Samples]:
+    """Samples that are taken while this lasts."""
+    samples, stopped = Samples(), Event()
+
+    def go_on() -> None:
+        while not stopped.wait(every):
+            samples.take(installation)
+
+    thread = Thread(target=go_on)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def no_buildkitd_is_left(installation: Installation) -> None:
+    """Wait until there is none, as nobody builds."""
+    installation.kubectl("wait", *BUILDKITD, "--for=delete", "--timeout=300s")
+
+
+def died_with(build: Build, kills: Sequence[Moment]) -> bool:
+    """Whether a build was there when its buildkitd was killed."""
+    return any(build.started <= kill <= build.ended for kill in kills)
+
+
+def quarters(samples: Sequence[int]) -> list[int]:
+    """The median of each quarter."""
+    size = max(1, len(samples) // 4)
+    return [round(statistics.median(samples[at : at + size])) for at in range(0, 4 * size, size)]
+
+
+def test_nothing_is_lost_and_nothing_grows(
+    installation: Installation, count: Count, record_property: Record
+) -> None:
+    seconds = 60 * count("minutes", 55, 6)
+    end = time.monotonic() + seconds
+    chance = random.Random(seed := time.time_ns() % 10_000)
+    record_property("seed", seed)
+    builds: list[Build] = []
+    kills: list[Moment] = []
+    happened: list[str] = []
+    lost_large: list[str] = []
+    # Each happens in turn, in an order of chance, so that none is left out.
+    order = itertools.chain.from_iterable(
+        chance.sample(HAPPENS, len(HAPPENS)) for _ in itertools.count()
+    )
+    with sampled(installation) as samples:
+        while time.monotonic() < end:
+            killed = False
+            with load(installation, longest=20) as clients, large_builds(installation) as lost:
+                clients.wait_until_each_has_built()
+                for what in itertools.islice(order, chance.randint(1, 2)):
+                    happened.append(what.__name__)
+                    if what is buildkitd_is_killed:
+                        killed = True
+                        kills.append(time.monotonic())
+                    what(installation)
+                    clients.wait_until_each_has_built()
+            builds += clients.builds
+            lost_large += [] if killed else lost
+            no_buildkitd_is_left(installation)
+            happened.append("nobody builds")
+
+    record_property("builds", len(builds))
+    record_property("lost with the buildkitd that was killed", sum(bool(b.failure) for b in builds))
+    for what in sorted({*happened}):
+        record_property(f"times that {what.replace('_', ' ')}", happened.count(what))
+    for name in ("gateway", "buildkitd"):
+        sizes = quarters(getattr(samples, name))
+        record_property(f"MiB of the {name}, quarter by quarter", " ".join(map(str, sizes)))
+    record_property("MiB of cache at most", max(samples.cache))
+
+    otherwise = [str(one) for one in builds if one.failure and not died_with(one, kills)]
+    assert not otherwise, "\n\n".join(otherwise)
+    assert not lost_large, "\n\n".join(lost_large)
+    for grown in (samples.gateway, samples.buildkitd):
+        _, second, _, last = quarters(grown)
+        assert last <= 1.25 * second + 5, grown
+    # It is collected once a minute, and until then as much comes as is built.
+    assert statistics.median(samples.cache) < CEILING
+    assert max(samples.cache) < 1.5 * CEILING
+    assert live(installation) == recorded(installation)
