@@ -14,14 +14,13 @@ import pytest
 from lab import LabError
 from lab.network import NAME
 from lab.node import until
-from tests.golden.schema import definition
+from tests.lab import operator_kinds
 from tests.lab.building import BEGUN, BUILDCTL, build, greets, takes
-from tests.lab.conftest import Installation, configuring, refusal
+from tests.lab.conftest import Installation, configuring
 from tests.lab.containers import processes
 from tests.lab.kube_state_metrics import kube_state_metrics
 from tests.lab.prometheus import Prometheus, prometheus
 
-OPERATOR = ("PodMonitor", "PrometheusRule")
 MONITORING = {"podMonitor": True, "rules": True, "dashboard": True, "buildkitd": True}
 PODS = ("buildkitd-0", "buildkitd-1")
 HOLD = 25  # seconds; a hold of more than 10 is near its limit then
@@ -49,13 +48,6 @@ class Watched(NamedTuple):
             lambda: LabError(f"{[*self.prometheus.firing()]} fire, and not all of {names}"),
         )
         return self.prometheus.firing()
-
-
-def test_the_preview_says_how_to_have_the_operator(installation: Installation) -> None:
-    for kind in OPERATOR:
-        installation.kubectl("delete", "--ignore-not-found", f"--filename={definition(kind)}")
-    said = refusal(installation, {"buildkit:monitoring": MONITORING})
-    assert "buildkit:monitoring: needs the Prometheus operator" in said
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +103,7 @@ def watched(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Watched]:
     """A stack with all that there is to watch, as Prometheus and Grafana would read it."""
-    for kind in OPERATOR:
-        installation.kubectl("apply", "--server-side", f"--filename={definition(kind)}")
+    operator_kinds.define(installation.lab.node)
     configured = configuring(installation.lab, tmp_path_factory.mktemp("watched"))
     stack = next(configured)(
         {
@@ -136,8 +127,6 @@ def watched(
     ):
         yield Watched(stack, running, _queries(stack))
     next(configured, None)
-    for kind in OPERATOR:
-        installation.kubectl("delete", f"--filename={definition(kind)}")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +34,12 @@ def in_secrets(secrets: dict[str, Any]) -> set[str]:
     return private_keys("\n".join(base64.b64decode(value).decode() for value in values))
 
 
-def state(directory: Path) -> dict[str, str]:
-    """The files of the engine's, and those of a stack's directory."""
+def state(directory: Path, stack: str) -> dict[str, str]:
+    """The engine's files of a *stack*, or those of its directory."""
     return {
         f"state file {file}": file.read_text(errors="replace")
         for file in directory.rglob("*")
-        if file.is_file() and not file.is_symlink()
+        if file.is_file() and not file.is_symlink() and stack in re.split(r"[/.]", str(file))
     }
 
 
@@ -58,7 +59,7 @@ def said(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -
         texts[f"log of {pod}"] = new.kubectl("logs", pod, "--all-containers")
     texts[KINDS] = new.kubectl("get", KINDS, "--output=yaml")
     for part in (".pulumi", f"projects/{lab.name}"):
-        texts |= state(lab.engine.state / part)
+        texts |= state(lab.engine.state / part, lab.name)
     yield Said(
         keys=private_keys(stack.cli("stack", "export", "--show-secrets")),
         texts=texts,

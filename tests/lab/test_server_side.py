@@ -17,15 +17,17 @@ from settings import parse
 from tests.complaints import config
 from tests.configurations import CONFIGURATIONS, NAMESPACE
 from tests.golden.manifests import CASES, DIRECTORY, SECRET, Case, Object, applied
+from tests.lab import operator_kinds
 from tests.lab.conftest import Count
 from tests.lab.test_engine import namespace_of
 from tests.recording import record_program
 
 
 @pytest.fixture(scope="module", autouse=True)
-def has_keda(lab: lifecycle.Lab) -> None:
-    """Its kinds of objects are judged as well."""
+def further_kinds(lab: lifecycle.Lab) -> None:
+    """Objects of KEDA's and of the Prometheus operator's are judged as well."""
     keda.install(lab.node)
+    operator_kinds.define(lab.node)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -30,7 +30,7 @@ RUN = {
     "make render STACK=dev DIR=manifests*": ("tests/lab/test_render.py", '"render", f"STACK='),
     "kubectl apply --server-side *": ("tests/lab/test_render.py", '"apply", "--server-side"'),
     "pulumi stack rm --force *": ("tests/lab/test_render.py", '"stack", "rm", "--force"'),
-    "cp examples/stacks/*": ("tests/lab/test_stack_files.py", "shutil.copy(STACKS["),
+    "cp examples/stacks/*": ("tests/lab/test_stack_files.py", "STACKS[name].read_text()"),
     "mkdir -p certs": ("tests/lab/test_pages.py", '"for file in ca cert key"'),
     "for file in ca cert key; do *": ("tests/lab/test_pages.py", '"for file in ca cert key"'),
     "pulumi up": ("tests/lab/conftest.py", "stack.up()"),

@@ -1,4 +1,4 @@
-"""A stack whose number of pods follows the builds, on a cluster without KEDA."""
+"""What a stack asks for, on a cluster that does not have it."""
 
 import re
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ import pytest
 
 from lab import keda, lifecycle
 from lab.engine import StackError
+from tests.lab import operator_kinds
 from tests.lab.conftest import Configured, Installation, configuring, refusal
 from tests.lab.test_autoscaling import SCALED
 
@@ -20,7 +21,7 @@ def changed(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> Ite
     yield from configuring(lab, tmp_path_factory.mktemp("keda"))
 
 
-def test_the_preview_says_how_to_have_it_and_nothing_is_made(
+def test_the_preview_says_how_to_have_keda_and_nothing_is_made(
     installation: Installation, changed: Configured
 ) -> None:
     made = ("get", "services,statefulsets,persistentvolumeclaims", "--output=name")
@@ -30,3 +31,9 @@ def test_the_preview_says_how_to_have_it_and_nothing_is_made(
         changed(SCALED)
     assert re.search(r"buildkit:autoscaling: needs KEDA,.* helm install keda keda --repo ", said)
     assert installation.kubectl(*made) == before
+
+
+def test_the_preview_says_how_to_have_the_prometheus_operator(installation: Installation) -> None:
+    operator_kinds.remove(installation.lab.node)
+    said = refusal(installation, {"buildkit:monitoring": {"podMonitor": True, "rules": True}})
+    assert "buildkit:monitoring: needs the Prometheus operator" in said
