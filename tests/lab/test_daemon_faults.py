@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -25,7 +26,7 @@ from tests.lab.building import (
 )
 from tests.lab.conftest import Installation, Record, configuring
 from tests.lab.containers import processes
-from tests.lab.gateway_pods import active
+from tests.lab.gateway_pods import active, envoys
 
 pytestmark = pytest.mark.alone
 
@@ -159,6 +160,7 @@ GATEWAY_DIES = {"is deleted": it_is_deleted, "is killed": its_envoy_is_killed}
 def test_a_build_fails_soon_and_the_next_succeed_when_its_gateway(
     kept: Installation, record_property: Record, what: str, by: str
 ) -> None:
+    until(lambda: all_gateways_answer(kept), 60, lambda: LabError("a gateway does not come back"))
     kept.kubectl("wait", *GATEWAY, "--for=condition=Ready", "--timeout=60s")
     with ExitStack() as stack:
         running = stack.enter_context(build(kept, by, takes(120)))
@@ -169,6 +171,13 @@ def test_a_build_fails_soon_and_the_next_succeed_when_its_gateway(
         running.fails(LOST, SOON)
         record_property(f"seconds until {by} fails", round(time.monotonic() - died, 1))
         assert_succeed(following, record_property, died)
+
+
+def all_gateways_answer(installation: Installation) -> bool:
+    """Whether each pod's Envoy runs: of one that was killed Kubernetes says "ready" for a while."""
+    with suppress(ValueError, subprocess.CalledProcessError):
+        return all(envoy.statistic("server.live") for envoy in envoys(installation))
+    return False
 
 
 def gateway_of_the_build(installation: Installation) -> str:
