@@ -1,7 +1,7 @@
 """The pod that runs buildkitd, in every security variant."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ CONTAINER = "buildkitd"
 
 _CERTIFICATES = "/certs"
 _WRITABLE = "writable"
+_OTLP = "OTEL_EXPORTER_OTLP_TRACES_"
 
 
 class Certificates(NamedTuple):
@@ -110,14 +111,14 @@ def pod_template(
         else None,
         resources=resources(of.daemon.get("resources", {})),
         # Polls fast while buildkitd starts, so that waiting builds go on at once.
-        startup_probe=_probe(chosen, period=1, timeout=10, failures=120),
+        startup_probe=_probe(of.daemon, period=1, timeout=10, failures=120),
         readiness_probe=k8s.core.v1.ProbeArgs(
             tcp_socket=k8s.core.v1.TCPSocketActionArgs(port=_drain.READY_PORT),
             period_seconds=1,
             failure_threshold=1,
         ),
         # Restarts a daemon that hangs, not one that a loaded node held up for a minute.
-        liveness_probe=_probe(chosen, period=30, timeout=30, failures=4),
+        liveness_probe=_probe(of.daemon, period=30, timeout=30, failures=4),
         lifecycle=_drain.buildkitd(chosen.socket, drain_timeout(of.daemon)),
     )
     return template(
@@ -137,7 +138,8 @@ def proof_template(of: Buildkitd) -> k8s.core.v1.PodTemplateSpecArgs:
     """A pod that starts the very same buildkitd, asks it for its workers, and ends."""
     cache = "scratch"
     set_aside = _nothing_set_aside(of.daemon.get("resources", {}))
-    container = daemonless(of, cache, ["debug", "workers"], set_aside)
+    alike = replace(of, daemon=_untraced(of.daemon))
+    container = daemonless(alike, cache, ["debug", "workers"], set_aside)
     return template(
         labelled(f"{of.name}-proof", "proof"),
         {**of.daemon, "pod": _trial(of.daemon.get("pod", {}))},
@@ -154,10 +156,7 @@ def probe_template(
 
     On a node that is named it needs no room that a scheduler would look for, and no toleration.
     """
-    untraced: DaemonArgs = {**daemon}
-    # A collector that is away would hold it up.
-    untraced.pop("traces", None)
-    of = Buildkitd(name, untraced, config_map=None, certificates=None)
+    of = Buildkitd(name, _untraced(daemon), config_map=None, certificates=None)
     cache, chosen = "scratch", variant(daemon)
     security = Security(daemon.get("security", Security.ROOTLESS)).value
     container = _container(
@@ -334,6 +333,13 @@ def _container(
     )
 
 
+def _untraced(daemon: DaemonArgs) -> DaemonArgs:
+    """The same for a trial, which a collector that is away would hold up."""
+    untraced: DaemonArgs = {**daemon}
+    untraced.pop("traces", None)
+    return untraced
+
+
 def _traces(daemon: DaemonArgs) -> list[k8s.core.v1.EnvVarArgs]:
     """The variables of https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
     if "traces" not in daemon:
@@ -343,15 +349,18 @@ def _traces(daemon: DaemonArgs) -> list[k8s.core.v1.EnvVarArgs]:
         "PROTOCOL": OtlpProtocol(daemon["traces"].get("protocol", OtlpProtocol.GRPC)).value,
     }
     return [
-        k8s.core.v1.EnvVarArgs(name=f"OTEL_EXPORTER_OTLP_TRACES_{name}", value=value)
+        k8s.core.v1.EnvVarArgs(name=f"{_OTLP}{name}", value=value)
         for name, value in variables.items()
     ]
 
 
-def _probe(variant: Variant, period: int, timeout: int, failures: int) -> k8s.core.v1.ProbeArgs:
+def _probe(daemon: DaemonArgs, period: int, timeout: int, failures: int) -> k8s.core.v1.ProbeArgs:
+    # It would send a trace, too, and wait for a collector that is away.
+    untraced = ["env", "-u", f"{_OTLP}ENDPOINT"] if "traces" in daemon else []
+    socket = variant(daemon).socket
     return k8s.core.v1.ProbeArgs(
         exec_=k8s.core.v1.ExecActionArgs(
-            command=["buildctl", "--addr", variant.socket, "debug", "workers"]
+            command=[*untraced, "buildctl", "--addr", socket, "debug", "workers"]
         ),
         period_seconds=period,
         timeout_seconds=timeout,

@@ -3,6 +3,9 @@
 # readiness probe, the limit in seconds.
 socket=$1 listener=$2 limit=$3
 
+# buildctl would send traces as well, and wait for a collector that is away.
+unset OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+
 quiet=5      # seconds without a client, in which a late one may come
 unused=120   # seconds that clients may stay connected without a build
 deaf=120     # seconds that buildkitd may leave its socket unanswered

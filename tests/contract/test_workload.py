@@ -594,3 +594,13 @@ def test_traces_go_where_they_are_told_to_go(kind: str) -> None:
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4317",
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
     }
+
+
+@EACH
+def test_a_collector_that_is_away_keeps_nothing_from_being_ready(kind: str) -> None:
+    made = make(kind, daemon={"traces": {"endpoint": "http://collector:4317"}}, volume=CLAIM)
+    container = buildkitd(made.template["spec"])
+    for probe in ("startupProbe", "livenessProbe"):
+        command = container[probe]["exec"]["command"]
+        assert command[:3] == ["env", "-u", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
+    assert not [name for name in environment(made.proof["spec"]) if name.startswith("OTEL")]

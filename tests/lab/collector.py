@@ -1,6 +1,6 @@
 """A collector of OpenTelemetry's traces, which says the names of the spans that it is sent.
 
-`python -m tests.lab.collector HOST:PORT`
+`python tests/lab/collector.py HOST:PORT`
 """
 
 import re

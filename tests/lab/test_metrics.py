@@ -12,7 +12,7 @@ from lab import LabError
 from lab.lifecycle import Lab
 from lab.network import ADDRESS
 from lab.node import until
-from lab.paths import REPO
+from tests.lab import collector
 from tests.lab.building import BUILDCTL, BUILDX, build, greets, step
 from tests.lab.conftest import Installation, configuring
 
@@ -22,23 +22,8 @@ DEBUG_LISTENER = ("/debug/pprof/", "/debug/vars", "/debug/cache/all")
 
 
 @pytest.fixture(scope="module")
-def collected(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What a collector of traces beside the node's pods has said."""
-    said = tmp_path_factory.mktemp("traces") / "said"
-    command = [sys.executable, "-m", "tests.lab.collector", f"{ADDRESS}:{COLLECTOR_PORT}"]
-    with (
-        said.open("w") as file,
-        subprocess.Popen(lab.node.inside(*command), cwd=REPO, stdout=file) as collector,
-    ):
-        yield said
-        collector.kill()
-
-
-@pytest.fixture(scope="module")
-def seen(
-    lab: Lab, collected: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Installation]:
-    """The dev stack with all that can be seen of it."""
+def seen(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The dev stack with all that can be seen of it, while there is no collector of traces yet."""
     configured = configuring(lab, tmp_path_factory.mktemp("seen"))
     yield next(configured)(
         {
@@ -47,6 +32,19 @@ def seen(
         }
     )
     next(configured, None)
+
+
+@pytest.fixture(scope="module")
+def collected(seen: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What a collector of traces beside the node's pods has said."""
+    said = tmp_path_factory.mktemp("traces") / "said"
+    command = [sys.executable, collector.__file__, f"{ADDRESS}:{COLLECTOR_PORT}"]
+    with (
+        said.open("w") as file,
+        subprocess.Popen(seen.lab.node.inside(*command), stdout=file) as running,
+    ):
+        yield said
+        running.kill()
 
 
 def metrics(installation: Installation, pod: str, path: str = "/metrics") -> str:
