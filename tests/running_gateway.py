@@ -1,6 +1,7 @@
 """A real Envoy with the gateway's files, on this machine, and a stand-in for buildkitd."""
 
 import contextlib
+import copy
 import http.client
 import json
 import re
@@ -77,12 +78,14 @@ def free_port() -> int:
 
 def on_this_machine(document: dict[str, Any]) -> dict[str, int]:
     """Give a bootstrap other ports, so that tests can run side by side; by listener."""
-    listeners = document["static_resources"]["listeners"]
+    # Some of it is the same object in every bootstrap.
+    static = document["static_resources"] = copy.deepcopy(document["static_resources"])
+    listeners = static["listeners"]
     there = {listener["name"]: listener for listener in listeners if "address" in listener}
     ports = {name: free_port() for name in [*there, "admin"]}
     for name, listener in {**there, "admin": document["admin"]}.items():
         listener["address"]["socket_address"] |= {"address": "127.0.0.1", "port_value": ports[name]}
-    for cluster in document["static_resources"]["clusters"]:
+    for cluster in static["clusters"]:
         if cluster["name"] == "admin":
             cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"] = {
                 "address": document["admin"]["address"]

@@ -21,6 +21,7 @@ from tests.envoy_gateway import (
     write_certificates,
     write_clients,
 )
+from tests.running_gateway import on_this_machine
 
 PROTOCOLS = pytest.mark.parametrize("protocol", Protocol, ids=lambda protocol: protocol.value)
 HOLDS = pytest.mark.parametrize("hold", [0, 600, 86_400])
@@ -206,6 +207,13 @@ def test_a_freeze_of_a_minute_does_not_cut_buildkitd_off(protocol: Protocol) -> 
 def test_only_the_pod_itself_reaches_the_admin_interface(protocol: Protocol) -> None:
     address = bootstrap(protocol)["admin"]["address"]["socket_address"]
     assert address == {"address": "127.0.0.1", "port_value": _envoy.ADMIN_PORT}
+
+
+@PROTOCOLS
+def test_a_gateway_of_a_test_leaves_the_next_bootstrap_as_it_is(protocol: Protocol) -> None:
+    before = json.dumps(bootstrap(protocol))
+    on_this_machine(bootstrap(protocol))
+    assert json.dumps(bootstrap(protocol)) == before
 
 
 @pytest.mark.parametrize("hold", [1, 5, 10, 60, 600, 1920, 86_400])
