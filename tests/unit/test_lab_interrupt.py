@@ -6,6 +6,9 @@ from lab.paths import REPO
 IN_A_FINALIZER = """
 import signal, time, lab
 
+# As in a terminal, also where whoever runs the tests ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Response:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
