@@ -11,9 +11,13 @@ KINDS = (
 NOT_OURS = {"configmap/kube-root-ca.crt"}
 
 
-def live(installation: Installation) -> set[str]:
-    """What is in the stack's namespace, but for what belongs to something else there."""
-    objects = json.loads(installation.kubectl("get", f"{KINDS},pods", "--output=json"))["items"]
+def live(installation: Installation, *kinds: str) -> set[str]:
+    """What is in the stack's namespace, but for what belongs to something else there.
+
+    *kinds* are further ones, which not every cluster has.
+    """
+    asked = ",".join([KINDS, "pods", *kinds])
+    objects = json.loads(installation.kubectl("get", asked, "--output=json"))["items"]
     names = {
         f"{o['kind'].lower()}/{o['metadata']['name']}"
         for o in objects

@@ -19,7 +19,7 @@ import pytest
 from lab import keda
 from lab.lifecycle import Lab
 from tests.lab.building import BUILDCTL, build, step
-from tests.lab.conftest import Count, Installation, Record, configuring
+from tests.lab.conftest import Installation, Record, configuring, stack_of
 from tests.lab.containers import processes
 from tests.lab.load import Build, load
 from tests.lab.objects import live, recorded
@@ -37,7 +37,9 @@ CONFIGURATION: dict[str, Any] = {
     "buildkit:autoscaling": {"min": 0, "max": 1, "cooldown": COOLDOWN},
     "buildkit:drain": {"timeout": 120},
 }
-LARGE = 4  # MiB of each build that fills the cache
+LARGE = 1  # MiB of each build that fills the cache
+# buildkitd collects once a minute, and as it starts; it takes a while to delete so many files.
+COLLECTED = 180  # seconds
 # By the clock that the builds have.
 Moment = float
 UNITS = {"B": 2**-20, "kB": 1e3 / 2**20, "MB": 1e6 / 2**20, "GB": 1e9 / 2**20}
@@ -71,7 +73,7 @@ def a_gateway_pod_goes(installation: Installation) -> None:
 
 
 def certificates_are_renewed(installation: Installation) -> None:
-    installation.lab.stack().up(replace=["**LocallySignedCert::**"])
+    stack_of(installation, CONFIGURATION).up(replace=["**LocallySignedCert::**"])
 
 
 def buildkitd_is_killed(installation: Installation) -> None:
@@ -97,7 +99,7 @@ class Samples:
     """Resident memory of the largest Envoy, in MiB."""
     buildkitd: list[int] = field(default_factory=list)
     """The same of buildkitd."""
-    cache: list[int] = field(default_factory=list)
+    cache: list[tuple[Moment, int]] = field(default_factory=list)
     """MiB that buildkitd keeps."""
 
     def take(self, installation: Installation) -> None:
@@ -109,7 +111,7 @@ class Samples:
             found = processes(installation, *pods).items()
             sizes = [_resident(pid) for pid, comm in found if comm == name]
             into += [max(sizes)] if sizes else []
-        self.cache += _cached(installation)
+        self.cache += [(time.monotonic(), size) for size in _cached(installation)]
 
 
 def _resident(pid: int) -> int:
@@ -183,6 +185,16 @@ def died_with(build: Build, kills: Sequence[Moment]) -> bool:
     return any(build.started <= kill <= build.ended for kill in kills)
 
 
+def longest_above(ceiling: int, sizes: Sequence[tuple[Moment, int]]) -> float:
+    """The longest time without one that is below."""
+    below, longest = sizes[0][0], 0.0
+    for moment, size in sizes:
+        longest = max(longest, moment - below)
+        if size < ceiling:
+            below = moment
+    return longest
+
+
 def quarters(samples: Sequence[int]) -> list[int]:
     """The median of each quarter."""
     size = max(1, len(samples) // 4)
@@ -190,11 +202,12 @@ def quarters(samples: Sequence[int]) -> list[int]:
 
 
 def test_nothing_is_lost_and_nothing_grows(
-    installation: Installation, count: Count, record_property: Record
+    installation: Installation, full: bool, record_property: Record
 ) -> None:
-    seconds = 60 * count("minutes", 55, 6)
-    end = time.monotonic() + seconds
+    minutes = 55 if full else 6
+    end = time.monotonic() + 60 * minutes
     chance = random.Random(seed := time.time_ns() % 10_000)
+    record_property("minutes", minutes)
     record_property("seed", seed)
     builds: list[Build] = []
     kills: list[Moment] = []
@@ -228,7 +241,9 @@ def test_nothing_is_lost_and_nothing_grows(
     for name in ("gateway", "buildkitd"):
         sizes = quarters(getattr(samples, name))
         record_property(f"MiB of the {name}, quarter by quarter", " ".join(map(str, sizes)))
-    record_property("MiB of cache at most", max(samples.cache))
+    record_property(f"MiB of cache at most, of {CEILING}", max(size for _, size in samples.cache))
+    above = longest_above(CEILING, samples.cache)
+    record_property("seconds that it was above, at the longest", round(above))
 
     otherwise = [str(one) for one in builds if one.failure and not died_with(one, kills)]
     assert not otherwise, "\n\n".join(otherwise)
@@ -236,7 +251,5 @@ def test_nothing_is_lost_and_nothing_grows(
     for grown in (samples.gateway, samples.buildkitd):
         _, second, _, last = quarters(grown)
         assert last <= 1.25 * second + 5, grown
-    # It is collected once a minute, and until then as much comes as is built.
-    assert statistics.median(samples.cache) < CEILING
-    assert max(samples.cache) < 1.5 * CEILING
-    assert live(installation) == recorded(installation)
+    assert above < COLLECTED
+    assert live(installation, "scaledobjects") == recorded(installation)
