@@ -46,7 +46,7 @@ def test_make_env_gives_a_shell_the_lab(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["make -s status", 'eval "$(make -s env)"; make status STACK=dev']
+    "command", ["make -s status", 'eval "$(make -s env)"; make -s status STACK=dev']
 )
 def test_make_status_shows_the_dev_stack_or_one_that_is_named(
     installation: Installation, command: str

@@ -99,6 +99,11 @@ def waiting(checkout: Checkout, app: str) -> set[str]:
     return {pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"] for pod in pods}
 
 
+def deployments_go(client: Installation) -> None:
+    """With their pods: a namespace looks again for these only after half of their grace period."""
+    client.kubectl("delete", "deployments", "--all", "--cascade=foreground")
+
+
 def test_what_is_rendered_waits_for_its_secrets_builds_with_them_and_rolls(
     checkout: Checkout,
 ) -> None:
@@ -130,6 +135,7 @@ def test_what_is_rendered_waits_for_its_secrets_builds_with_them_and_rolls(
     assert not {*pods} & {*checkout.client().pods("buildkitd")}
     assert_builds(checkout.client(), "rendered-again")
 
+    deployments_go(checkout.client())
     checkout.kubectl(
         *("delete", f"--filename={checkout.manifests}"),
         *(f"--filename={checkout.manifests / 'secrets'}", "--ignore-not-found"),
@@ -146,8 +152,7 @@ def installed(lab: lifecycle.Lab, tmp_path: Path) -> Iterator[Installation]:
     stack.up()
     client = install(lab, stack.outputs(), tmp_path)
     yield client
-    # A namespace looks again for pods that are gone when half of their grace period is over.
-    client.kubectl("delete", "deployments", "--all", "--cascade=foreground")
+    deployments_go(client)
     lab.node.kubectl("delete", "namespace", client.outputs["namespace"])
 
 
