@@ -74,7 +74,7 @@ def _rows(rows: Iterable[Sequence[str | Text]]) -> Table:
 
 def _pod(pod: Pod, now: datetime) -> list[str | Text]:
     style = "" if pod.state == "ready" else "yellow"
-    again = f"restarted {pod.restarts} times ({pod.last_end})" if pod.restarts else ""
+    again = f"restarts: {pod.restarts} ({pod.last_end})" if pod.restarts else ""
     image = pod.image.removeprefix("docker.io/")
     return [pod.name, Text(pod.state, style), since(pod.began, now), image, Text(again, "red")]
 

@@ -124,7 +124,7 @@ def test_the_screen_has_a_line_for_each_thing_that_there_is() -> None:
         failures=[log.Failure("dev", minutes_ago(90), "Unknown: via_upstream")],
     )
     for line in (
-        "buildkitd-0  ready  2 d  moby/buildkit:v1  restarted 2 times (OOMKilled)",
+        "buildkitd-0  ready  2 d  moby/buildkit:v1  restarts: 2 (OOMKilled)",
         "ci  since 11:56:00Z  4 min  10.0.0.7",
         "buildkitd-0  1.5GB  its disk of 4.0 GiB is 75 % full",
         "ci   2026-03-10  9 days left",
