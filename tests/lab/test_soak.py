@@ -202,10 +202,13 @@ def quarters(samples: Sequence[int]) -> list[int]:
 
 
 def test_nothing_is_lost_and_nothing_grows(
-    installation: Installation, full: bool, record_property: Record
+    installation: Installation,
+    full: bool,
+    record_property: Record,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     minutes = 55 if full else 6
-    end = time.monotonic() + 60 * minutes
+    begun = time.monotonic()
     chance = random.Random(seed := time.time_ns() % 10_000)
     record_property("minutes", minutes)
     record_property("seed", seed)
@@ -213,17 +216,24 @@ def test_nothing_is_lost_and_nothing_grows(
     kills: list[Moment] = []
     happened: list[str] = []
     lost_large: list[str] = []
+
+    def happens(what: str) -> None:
+        happened.append(what)
+        with capsys.disabled():
+            passed = (time.monotonic() - begun) / 60
+            print(f"\n{passed:.0f} min, {len(builds)} builds: {what}", end="", flush=True)
+
     # Each happens in turn, in an order of chance, so that none is left out.
     order = itertools.chain.from_iterable(
         chance.sample(HAPPENS, len(HAPPENS)) for _ in itertools.count()
     )
     with sampled(installation) as samples:
-        while time.monotonic() < end:
+        while time.monotonic() < begun + 60 * minutes:
             killed = False
             with load(installation, longest=20) as clients, large_builds(installation) as lost:
                 clients.wait_until_each_has_built()
                 for what in itertools.islice(order, chance.randint(1, 2)):
-                    happened.append(what.__name__)
+                    happens(what.__name__.replace("_", " "))
                     if what is buildkitd_is_killed:
                         killed = True
                         kills.append(time.monotonic())
@@ -231,13 +241,13 @@ def test_nothing_is_lost_and_nothing_grows(
                     clients.wait_until_each_has_built()
             builds += clients.builds
             lost_large += [] if killed else lost
+            happens("nobody builds")
             no_buildkitd_is_left(installation)
-            happened.append("nobody builds")
 
     record_property("builds", len(builds))
     record_property("lost with the buildkitd that was killed", sum(bool(b.failure) for b in builds))
     for what in sorted({*happened}):
-        record_property(f"times that {what.replace('_', ' ')}", happened.count(what))
+        record_property(f"times that {what}", happened.count(what))
     for name in ("gateway", "buildkitd"):
         sizes = quarters(getattr(samples, name))
         record_property(f"MiB of the {name}, quarter by quarter", " ".join(map(str, sizes)))
