@@ -96,7 +96,7 @@ class Samples:
     """What was read while it went on."""
 
     gateway: list[int] = field(default_factory=list)
-    """Resident memory of the largest Envoy, in MiB."""
+    """Memory of the largest Envoy that is no file's, in MiB."""
     buildkitd: list[int] = field(default_factory=list)
     """The same of buildkitd."""
     cache: list[tuple[Moment, int]] = field(default_factory=list)
@@ -119,7 +119,7 @@ def _resident(pid: int) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0  # it has just ended
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
     return int(found[1]) // 1024 if found else 0
 
 
@@ -180,9 +180,9 @@ def no_buildkitd_is_left(installation: Installation) -> None:
     installation.kubectl("wait", *BUILDKITD, "--for=delete", "--timeout=300s")
 
 
-def died_with(build: Build, kills: Sequence[Moment]) -> bool:
-    """Whether a build was there when its buildkitd was killed."""
-    return any(build.started <= kill <= build.ended for kill in kills)
+def died_with(build: Build, kills: Sequence[tuple[Moment, Moment]]) -> bool:
+    """Whether a build was there when its buildkitd was killed, in the course of each of *kills*."""
+    return any(build.started <= after and before <= build.ended for before, after in kills)
 
 
 def longest_above(ceiling: int, sizes: Sequence[tuple[Moment, int]]) -> float:
@@ -213,7 +213,7 @@ def test_nothing_is_lost_and_nothing_grows(
     record_property("minutes", minutes)
     record_property("seed", seed)
     builds: list[Build] = []
-    kills: list[Moment] = []
+    kills: list[tuple[Moment, Moment]] = []
     happened: list[str] = []
     lost_large: list[str] = []
 
@@ -234,10 +234,11 @@ def test_nothing_is_lost_and_nothing_grows(
                 clients.wait_until_each_has_built()
                 for what in itertools.islice(order, chance.randint(1, 2)):
                     happens(what.__name__.replace("_", " "))
+                    before = time.monotonic()
+                    what(installation)
                     if what is buildkitd_is_killed:
                         killed = True
-                        kills.append(time.monotonic())
-                    what(installation)
+                        kills.append((before, time.monotonic()))
                     clients.wait_until_each_has_built()
             builds += clients.builds
             lost_large += [] if killed else lost
@@ -255,11 +256,15 @@ def test_nothing_is_lost_and_nothing_grows(
     above = longest_above(CEILING, samples.cache)
     record_property("seconds that it was above, at the longest", round(above))
 
-    otherwise = [str(one) for one in builds if one.failure and not died_with(one, kills)]
+    otherwise = [
+        f"{(one.started - begun) / 60:.2f} min: {one}"
+        for one in builds
+        if one.failure and not died_with(one, kills)
+    ]
     assert not otherwise, "\n\n".join(otherwise)
     assert not lost_large, "\n\n".join(lost_large)
     for grown in (samples.gateway, samples.buildkitd):
         _, second, _, last = quarters(grown)
         assert last <= 1.25 * second + 5, grown
-    assert above < COLLECTED
+    assert above < COLLECTED, samples.cache
     assert live(installation, "scaledobjects") == recorded(installation)
