@@ -10,7 +10,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 from kubernetes.stream import stream
 from pulumi_buildkit._envoy import METRICS_PATH, METRICS_PORT
-from pulumi_buildkit._pod import CONTAINER
+from pulumi_buildkit._pod import CONTAINER, UNTRACED
 from urllib3.exceptions import HTTPError
 
 from status import StatusError
@@ -91,8 +91,7 @@ class Cluster:
         (container,) = (each for each in spec.containers if each.name == CONTAINER)
         socket = container.args[container.args.index("--addr") + 1]
         directory = container.volume_mounts[-1].mount_path
-        # It would send a trace, where buildkitd does, and wait for a collector that is away.
-        asked = f"env -u OTEL_EXPORTER_OTLP_TRACES_ENDPOINT buildctl --addr {socket} du"
+        asked = " ".join([*UNTRACED, "buildctl", "--addr", socket, "du"])
         script = f"{asked} | grep ^Total; df -kP {directory} | tail -1"
         running = stream(
             self._core.connect_get_namespaced_pod_exec,

@@ -29,6 +29,8 @@ CONTAINER = "buildkitd"
 _CERTIFICATES = "/certs"
 _WRITABLE = "writable"
 _OTLP = "OTEL_EXPORTER_OTLP_TRACES_"
+# A buildctl beside buildkitd would send a trace, too, and wait for a collector that is away.
+UNTRACED = ("env", "-u", f"{_OTLP}ENDPOINT")
 
 
 class Certificates(NamedTuple):
@@ -355,8 +357,7 @@ def _traces(daemon: DaemonArgs) -> list[k8s.core.v1.EnvVarArgs]:
 
 
 def _probe(daemon: DaemonArgs, period: int, timeout: int, failures: int) -> k8s.core.v1.ProbeArgs:
-    # It would send a trace, too, and wait for a collector that is away.
-    untraced = ["env", "-u", f"{_OTLP}ENDPOINT"] if "traces" in daemon else []
+    untraced = UNTRACED if "traces" in daemon else ()
     socket = variant(daemon).socket
     return k8s.core.v1.ProbeArgs(
         exec_=k8s.core.v1.ExecActionArgs(

@@ -107,12 +107,12 @@ class Samples:
             ("buildkitd", BUILDKITD, self.buildkitd),
         ):
             found = processes(installation, *pods).items()
-            sizes = [_resident(pid) for pid, comm in found if comm == name]
+            sizes = [_memory(pid) for pid, comm in found if comm == name]
             into += [max(sizes)] if sizes else []
         self.cache += _cached(installation)
 
 
-def _resident(pid: int) -> int:
+def _memory(pid: int) -> int:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -133,44 +133,46 @@ def _cached(installation: Installation) -> list[int]:
 
 
 @contextmanager
-def large_builds(installation: Installation) -> Iterator[list[str]]:
-    """A further client fills the cache while this lasts; what its builds said that were lost."""
-    stopped, lost = Event(), list[str]()
+def meanwhile(once: Callable[[], None], pause: float = 0) -> Iterator[None]:
+    """Do it over and over while this lasts, with so many seconds before each time."""
+    stopped = Event()
 
     def go_on() -> None:
-        while not stopped.is_set():
-            dockerfile = step(
-                f": {time.time_ns()} && head -c {LARGE}M /dev/urandom > /large && : > /greeting"
-            )
-            with build(installation, BUILDCTL, dockerfile) as one:
-                if one.end(300):
-                    lost.append(one.last)
+        while not stopped.wait(pause):
+            once()
 
     thread = Thread(target=go_on)
     thread.start()
     try:
-        yield lost
+        yield
     finally:
         stopped.set()
         thread.join()
 
 
 @contextmanager
-def sampled(installation: Installation, every: float = 10) -> Iterator[Samples]:
+def large_builds(installation: Installation) -> Iterator[list[str]]:
+    """A further client fills the cache while this lasts; what its builds said that were lost."""
+    lost: list[str] = []
+
+    def once() -> None:
+        dockerfile = step(
+            f": {time.time_ns()} && head -c {LARGE}M /dev/urandom > /large && : > /greeting"
+        )
+        with build(installation, BUILDCTL, dockerfile) as one:
+            if one.end(300):
+                lost.append(one.last)
+
+    with meanwhile(once):
+        yield lost
+
+
+@contextmanager
+def sampled(installation: Installation) -> Iterator[Samples]:
     """Samples that are taken while this lasts."""
-    samples, stopped = Samples(), Event()
-
-    def go_on() -> None:
-        while not stopped.wait(every):
-            samples.take(installation)
-
-    thread = Thread(target=go_on)
-    thread.start()
-    try:
+    samples = Samples()
+    with meanwhile(lambda: samples.take(installation), pause=10):
         yield samples
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def no_buildkitd_is_left(installation: Installation) -> None:
@@ -199,7 +201,7 @@ def test_nothing_is_lost_and_nothing_grows(
 ) -> None:
     minutes = 55 if full else 6
     begun = time.monotonic()
-    chance = random.Random(seed := time.time_ns() % 10_000)
+    random.seed(seed := time.time_ns() % 10_000)
     record_property("minutes", minutes)
     record_property("seed", seed)
     builds: list[Build] = []
@@ -215,14 +217,14 @@ def test_nothing_is_lost_and_nothing_grows(
 
     # Each happens in turn, in an order of chance, so that none is left out.
     order = itertools.chain.from_iterable(
-        chance.sample(HAPPENS, len(HAPPENS)) for _ in itertools.count()
+        random.sample(HAPPENS, len(HAPPENS)) for _ in itertools.count()
     )
     with sampled(installation) as samples:
         while time.monotonic() < begun + 60 * minutes:
             killed = False
             with load(installation, longest=20) as clients, large_builds(installation) as lost:
                 clients.wait_until_each_has_built()
-                for what in itertools.islice(order, chance.randint(1, 2)):
+                for what in itertools.islice(order, random.randint(1, 2)):
                     happens(what.__name__.replace("_", " "))
                     before = time.monotonic()
                     what(installation)
