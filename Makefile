@@ -48,7 +48,7 @@ test: machine test-fast ## prove the project: lint, types, and every test, on th
 
 .PHONY: test-fast
 test-fast: check ## all that needs no lab
-	@$(PYTHON) -m pytest -n 2 $(FAST)
+	@$(PYTHON) -m pytest -n 4 $(FAST)
 
 .PHONY: test-random
 test-random: python ## thousands of random configurations against Kubernetes' schema

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from lab import LabError, build, client, first_build, keda, lifecycle, owner, preflight
-from lab.engine import Engine, Stack
+from lab.engine import Engine, Stack, values
 from lab.lifecycle import kubeconfig_of_another_cluster
 from lab.paths import REPO
 from status import StatusError
@@ -40,8 +40,7 @@ def _up_here() -> None:
     if keda.is_wanted(stack.config):
         keda.install(lab.node)
     stack.recover()
-    stack.up()
-    outputs = stack.outputs()
+    outputs = values(stack.up().outputs)
     image = first_build.here(outputs, lab.node.at.tools)
     print(_summary(outputs, f"{image} was built, pushed and read back", started))
 
@@ -51,8 +50,7 @@ def _up_elsewhere(kubeconfig: Path) -> None:
     context = _reach(kubeconfig)
     print(f"the cluster is {context}, from KUBECONFIG")
     stack = _stack_elsewhere(kubeconfig)
-    stack.up()
-    outputs = stack.outputs()
+    outputs = values(stack.up().outputs)
     first_build.elsewhere(outputs, build.tools(), kubeconfig)
     print(_summary(outputs, f"an image was built in {context} and fetched", started))
 

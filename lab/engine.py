@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,6 +67,11 @@ class Engine:
         providers.install(plugins, sys.executable)
         self.environment["PULUMI_HOME"] = str(self.state / "home")
         return plugins
+
+    @cached_property
+    def command(self) -> automation.PulumiCommand:
+        """The CLI, which is asked for its version once."""
+        return automation.PulumiCommand()
 
     @contextmanager
     def given(self, **variables: str) -> Iterator[None]:
@@ -133,6 +139,7 @@ class Stack:
         self._environment = dict(engine.environment)
         if kubeconfig:
             self._environment["KUBECONFIG"] = str(kubeconfig)
+        self._selected: automation.Stack | None = None
         self.configure(overrides or {})
 
     @property
@@ -173,9 +180,11 @@ class Stack:
 
     def destroy(self) -> automation.DestroyResult:
         """Delete everything, and the stack."""
-        return self._run(
+        result = self._run(
             "destroy", lambda stack, say: stack.destroy(on_output=say, on_error=say, remove=True)
         )
+        self._selected = None
+        return result
 
     def cancel(self) -> None:
         """Let go of the lock of an update that was killed."""
@@ -202,7 +211,7 @@ class Stack:
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, secrets in the clear."""
         with interrupt.deferred():
-            return {name: output.value for name, output in self._select().outputs().items()}
+            return values(self._select().outputs())
 
     def cli(self, *arguments: str, stdin: str = "") -> str:
         """What the CLI says to a command about this stack.
@@ -241,8 +250,16 @@ class Stack:
                 raise StackError(line, output) from None
 
     def _select(self) -> automation.Stack:
+        """The stack, made if there is none: once, since each question takes the CLI's start."""
+        if not self._selected:
+            self._selected = self._create_or_select()
+        return self._selected
+
+    def _create_or_select(self) -> automation.Stack:
         options = automation.LocalWorkspaceOptions(
-            work_dir=str(self.directory), env_vars=self._environment
+            work_dir=str(self.directory),
+            env_vars=self._environment,
+            pulumi_command=self._engine.command,
         )
         if self._engine.official:
             return automation.create_or_select_stack(
@@ -259,6 +276,11 @@ class Stack:
             runpy.run_path(str(self.directory / "__main__.py"), run_name="__main__")
         finally:
             sys.path.remove(str(self.directory))
+
+
+def values(outputs: automation.OutputMap) -> dict[str, Any]:
+    """A stack's outputs, secrets in the clear."""
+    return {name: output.value for name, output in outputs.items()}
 
 
 @contextmanager

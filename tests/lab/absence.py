@@ -6,21 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from tests.lab.conftest import Installation
-from tests.lab.containers import processes
+from tests.lab.containers import BUILDKITD, processes
 
 
 @contextmanager
 def no_buildkitd(installation: Installation) -> Iterator[None]:
     """There is none while this lasts, and connects are refused."""
-    pods = ("pods", "--selector=app=buildkitd")
     with no_replicas(installation, installation.outputs["workload"]):
         going = "--for=jsonpath={.metadata.deletionTimestamp}"
-        installation.kubectl("wait", *pods, going, "--timeout=60s")
+        installation.kubectl("wait", *BUILDKITD, going, "--timeout=60s")
         # Its drain takes its time, and is another test's.
-        for pid in processes(installation, *pods):
+        for pid in processes(installation, *BUILDKITD):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        installation.kubectl("wait", *pods, "--for=delete", "--timeout=60s")
+        installation.kubectl("wait", *BUILDKITD, "--for=delete", "--timeout=60s")
         yield
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab import client, debian, lifecycle, owner, registry
-from lab.engine import Stack, StackError, description, merge, official_cli
+from lab.engine import Stack, StackError, description, merge, official_cli, values
 from lab.network import REGISTRY
 from lab.paths import REPO
 from tests.lab import machine
@@ -269,8 +269,7 @@ def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
 
     def configure(overrides: dict[str, Any]) -> Installation:
         stack.configure(merge(lab.overrides, overrides))
-        stack.up()
-        return install(lab, stack.outputs(), directory)
+        return install(lab, values(stack.up().outputs), directory)
 
     yield configure
     stack.configure(lab.overrides)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from pulumi_buildkit import _envoy
 
 from tests.lab.conftest import Installation
-from tests.lab.containers import processes
+from tests.lab.containers import kilobytes, named
 
 REACHED_WITHIN = 120  # seconds in which a changed file is promised to have reached Envoy
 FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
@@ -26,11 +26,11 @@ class Envoy:
 
     def memory(self) -> int:
         """What it has of the machine's memory, in bytes."""
-        return self._kilobytes("VmRSS") * 1024
+        return kilobytes(self.pid, "VmRSS") * 1024
 
     def most_memory(self) -> int:
         """The most that it had since `forget_most_memory`."""
-        return self._kilobytes("VmHWM") * 1024
+        return kilobytes(self.pid, "VmHWM") * 1024
 
     def forget_most_memory(self) -> None:
         """Count from what it has now (proc_pid_clear_refs(5))."""
@@ -50,11 +50,6 @@ class Envoy:
         url = f"http://127.0.0.1:{_envoy.ADMIN_PORT}/stats?filter={quote(pattern)}"
         said = self._inside(sys.executable, "-c", FETCH, url)
         return {name: int(value) for name, value in re.findall(r"(?m)^(\S+): (\d+)$", said)}
-
-    def _kilobytes(self, field: str) -> int:
-        found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
-        assert found
-        return int(found[1])
 
     def _inside(self, *command: str) -> str:
         enter = ("nsenter", f"--net=/proc/{self.pid}/ns/net", "--")
@@ -95,6 +90,5 @@ def look_at_files(installation: Installation) -> None:
 
 def _process(installation: Installation, pod: str) -> int:
     """The pod's Envoy."""
-    found = processes(installation, f"pod/{pod}")
-    (pid,) = (pid for pid, name in found.items() if name == "envoy")
+    (pid,) = named(installation, "envoy", f"pod/{pod}")
     return pid

@@ -25,7 +25,7 @@ from tests.lab.building import (
     takes,
 )
 from tests.lab.conftest import Installation, Record, configuring
-from tests.lab.containers import processes
+from tests.lab.containers import BUILDKITD, GATEWAY, buildkitd_is_killed, named, processes
 from tests.lab.gateway_pods import active, envoys
 
 pytestmark = pytest.mark.alone
@@ -36,8 +36,6 @@ CONFIGURATION = {
     # Steps of builds whose clients have gone may run on.
     "buildkit:drain": {"timeout": 20},
 }
-BUILDKITD = ("pods", "--selector=app=buildkitd")
-GATEWAY = ("pods", "--selector=app=buildkit-gateway")
 SOON = 30  # seconds in which a build has to fail when what it runs on died
 LOST = "error reading from server: EOF|stream terminated by RST_STREAM|connection termination"
 """What either client says of a server that is gone."""
@@ -84,17 +82,8 @@ def assert_succeed(following: dict[str, Build], record_property: Record, since: 
         record_property(f"seconds until the next build by {by}", round(time.monotonic() - since, 1))
 
 
-def process(installation: Installation, name: str, *pods: str) -> int:
-    (pid,) = (pid for pid, comm in processes(installation, *pods).items() if comm == name)
-    return pid
-
-
 def delete_without_grace(installation: Installation, *what: str) -> None:
     installation.kubectl("delete", *what, "--grace-period=0", "--force", "--wait=false")
-
-
-def buildkitd_is_killed(installation: Installation) -> None:
-    os.kill(process(installation, "buildkitd", *BUILDKITD), signal.SIGKILL)
 
 
 def buildkitd_has_no_memory_left(installation: Installation) -> None:
@@ -105,7 +94,7 @@ def buildkitd_has_no_memory_left(installation: Installation) -> None:
     greedy = "echo begun && sleep 1 && tail /dev/zero"
     with build(installation, BUILDCTL, step(f": {time.time_ns()} && {greedy}")) as taking:
         taking.wait_for(BEGUN)
-        victim = process(installation, "buildkitd", *BUILDKITD)
+        (victim,) = named(installation, "buildkitd", *BUILDKITD)
         for pid in processes(installation, *BUILDKITD):
             preference = Path(f"/proc/{pid}/oom_score_adj")
             with suppress(ProcessLookupError, FileNotFoundError):
@@ -149,7 +138,8 @@ def it_is_deleted(installation: Installation, pod: str) -> None:
 
 
 def its_envoy_is_killed(installation: Installation, pod: str) -> None:
-    os.kill(process(installation, "envoy", "pods", pod), signal.SIGKILL)
+    (envoy,) = named(installation, "envoy", "pods", pod)
+    os.kill(envoy, signal.SIGKILL)
 
 
 GATEWAY_DIES = {"is deleted": it_is_deleted, "is killed": its_envoy_is_killed}

@@ -36,7 +36,7 @@ def test_a_rollout_of_the_gateway_loses_no_build(
     installation.lab.node.ctr("images", "tag", "--force", ENVOY_IMAGE, RETAGGED)
     with (
         watched(installation, "app=buildkit-gateway") as pods,
-        load(installation, longest=25 if full else 10) as clients,
+        load(installation, longest=25 if full else 6) as clients,
     ):
         clients.wait_until_each_has_built()
         for change in itertools.islice(changes(), number):

@@ -1,8 +1,6 @@
 """What a real Prometheus sees of the lab: the dashboard has data, and each alert its fault."""
 
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from lab.node import until
 from tests.lab import operator_kinds
 from tests.lab.building import BEGUN, BUILDCTL, build, greets, takes
 from tests.lab.conftest import Installation, configuring
-from tests.lab.containers import processes
+from tests.lab.containers import buildkitd_is_killed
 from tests.lab.kube_state_metrics import kube_state_metrics
 from tests.lab.prometheus import Prometheus, prometheus
 
@@ -191,9 +189,7 @@ def test_an_alert_fires_when_a_buildkitd_is_killed_under_a_build(watched: Watche
     installation = watched.installation
     with build(installation, BUILDCTL, takes(120)) as running:
         running.wait_for(BEGUN)
-        for pid, name in processes(installation, "pods", "--selector=app=buildkitd").items():
-            if name == "buildkitd":
-                os.kill(pid, signal.SIGKILL)
+        buildkitd_is_killed(installation)
         running.fails(".")
     watched.fires("BuildKitBuildsLost")
 

@@ -125,7 +125,7 @@ def rolled(request: pytest.FixtureRequest, configured: Configured, full: bool) -
     workload = installation.outputs["workload"]
     with (
         watched(installation, "app=buildkitd") as pods,
-        load(installation, longest=25 if full else 10) as clients,
+        load(installation, longest=25 if full else 6) as clients,
     ):
         clients.wait_until_each_has_built()
         for change in itertools.islice(changes(way.first), count):

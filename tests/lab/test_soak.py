@@ -1,14 +1,12 @@
 """An hour in which all happens to BuildKit, by chance, that otherwise happens in a year."""
 
 import itertools
-import os
 import random
 import re
-import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
@@ -20,7 +18,7 @@ from lab import keda
 from lab.lifecycle import Lab
 from tests.lab.building import BUILDCTL, build, step
 from tests.lab.conftest import Installation, Record, configuring, stack_of
-from tests.lab.containers import processes
+from tests.lab.containers import BUILDKITD, GATEWAY, buildkitd_is_killed, kilobytes, named
 from tests.lab.load import Build, load
 from tests.lab.objects import live, recorded
 
@@ -28,8 +26,6 @@ pytestmark = pytest.mark.soak
 
 COOLDOWN = 15  # seconds
 CEILING = 400  # MiB
-BUILDKITD = ("pods", "--selector=app=buildkitd")
-GATEWAY = ("pods", "--selector=app=buildkit-gateway")
 CONFIGURATION: dict[str, Any] = {
     "buildkit:mode": "statefulset",
     "buildkit:volume": {"size": "1Gi", "storageClass": "lab", "protect": False},
@@ -74,12 +70,6 @@ def certificates_are_renewed(installation: Installation) -> None:
     stack_of(installation, CONFIGURATION).up(replace=["**LocallySignedCert::**"])
 
 
-def buildkitd_is_killed(installation: Installation) -> None:
-    for pid, name in processes(installation, *BUILDKITD).items():
-        if name == "buildkitd":
-            os.kill(pid, signal.SIGKILL)
-
-
 HAPPENS: tuple[Callable[[Installation], None], ...] = (
     buildkitd_rolls,
     the_gateway_rolls,
@@ -106,19 +96,10 @@ class Samples:
             ("envoy", GATEWAY, self.gateway),
             ("buildkitd", BUILDKITD, self.buildkitd),
         ):
-            found = processes(installation, *pods).items()
-            sizes = [_memory(pid) for pid, comm in found if comm == name]
-            into += [max(sizes)] if sizes else []
+            with suppress(ValueError, OSError):  # there is none, or one has just ended
+                pids = named(installation, name, *pods)
+                into.append(max(kilobytes(pid, "RssAnon") for pid in pids) // 1024)
         self.cache += _cached(installation)
-
-
-def _memory(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0  # it has just ended
-    found = re.search(r"RssAnon:\s+(\d+) kB", status)
-    return int(found[1]) // 1024 if found else 0
 
 
 def _cached(installation: Installation) -> list[int]:
