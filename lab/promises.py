@@ -69,8 +69,8 @@ def page(raw: dict[str, dict[str, Any]]) -> str:
         [
             "# Promises",
             "",
-            "What the tests show, in full by `make promises` and in minutes by `make test`; the",
-            "raw results are in [promises.json](promises.json).",
+            "What the tests show: in full by `make promises`, in minutes by `make test`, and by an",
+            "hour of chance, `make soak`. The raw results are in [promises.json](promises.json).",
             "",
             f"The full counts were shown on: {'; '.join(machines)}.",
             "",
