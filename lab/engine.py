@@ -207,6 +207,7 @@ class Stack:
             raise StackError(line, str(error)) from None
         if deployment.get("pending_operations"):
             self._environment["PULUMI_K8S_UPSERT_EXISTING_OBJECTS"] = "true"
+            self._selected = None  # it has the environment of before
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, secrets in the clear."""

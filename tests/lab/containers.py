@@ -45,5 +45,7 @@ def kilobytes(pid: int, field: str) -> int:
 
 def buildkitd_is_killed(installation: Installation) -> None:
     """Kill each."""
-    for pid in named(installation, "buildkitd", *BUILDKITD):
+    pids = named(installation, "buildkitd", *BUILDKITD)
+    assert pids
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)

@@ -19,6 +19,7 @@ import yaml
 from pulumi import automation
 
 from lab import build, lifecycle, providers
+from lab.engine import values
 from lab.paths import REPO
 
 STACK = "dev"
@@ -65,7 +66,7 @@ class Project:
             stack.up(on_output=print)
         else:
             self._up(stack)
-        return {name: output.value for name, output in stack.outputs().items()}
+        return values(stack.outputs())
 
     def preview(self, **options: Any) -> None:
         """Say what `up` would do, of a project in Pulumi YAML."""
