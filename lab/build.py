@@ -40,7 +40,6 @@ _KUBERNETES = " ".join(
     f"-X k8s.io/{package}/version.gitVersion={KUBERNETES_VERSION}"
     for package in ("component-base", "client-go/pkg")
 )
-_BUILDKIT = "-X github.com/moby/buildkit/version.Version=v0.33.1"
 _PULUMI = "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.246.0"
 _BUILDX = "-X github.com/docker/buildx/version.Version=v0.36.1"
 _KEDA = "-X github.com/kedacore/keda/v2/version.Version=2.21.0"
@@ -87,13 +86,19 @@ def _kubernetes(name: str, seconds: float) -> Tool:
     return Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", seconds, _KUBERNETES)
 
 
+def _buildkit(name: str, seconds: float, version: str, suffix: str = "") -> Tool:
+    package = f"github.com/moby/buildkit/cmd/{name}"
+    ldflags = f"-X github.com/moby/buildkit/version.Version={version}"
+    return Tool(f"{name}{suffix}", f"buildkit{suffix}", package, seconds, ldflags)
+
+
 def _containerd(name: str, seconds: float) -> Tool:
     return Tool(name, "containerd", f"github.com/containerd/containerd/v2/cmd/{name}", seconds)
 
 
 TOOLS = (
-    Tool("buildkitd", "buildkit", "github.com/moby/buildkit/cmd/buildkitd", 98, _BUILDKIT),
-    Tool("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", 5, _BUILDKIT),
+    _buildkit("buildkitd", 98, "v0.34.2"),
+    _buildkit("buildctl", 5, "v0.34.2"),
     Tool(
         "runc",
         "runc",
@@ -126,6 +131,11 @@ TOOLS = (
     Tool("docker-buildx", "buildx", "github.com/docker/buildx/cmd/buildx", 63, _BUILDX),
 )
 
+PREVIOUS_BUILDKIT = (
+    _buildkit("buildkitd", 98, "v0.33.1", "-0.33"),
+    _buildkit("buildctl", 5, "v0.33.1", "-0.33"),
+)
+"""What only tests of an update from an older BuildKit need."""
 
 KEDA = (
     Tool("keda-operator", "keda", "github.com/kedacore/keda/v2/cmd/operator", 460, _KEDA),
