@@ -41,7 +41,7 @@ _KUBERNETES = " ".join(
     for package in ("component-base", "client-go/pkg")
 )
 _PULUMI = "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.246.0"
-_BUILDX = "-X github.com/docker/buildx/version.Version=v0.36.1"
+_BUILDX = "-X github.com/docker/buildx/version.Version=v0.38.2"
 _KEDA = "-X github.com/kedacore/keda/v2/version.Version=2.21.0"
 
 UNREACHABLE = re.compile(
@@ -104,7 +104,6 @@ TOOLS = (
         "runc",
         "github.com/opencontainers/runc",
         13,
-        ldflags="-X main.version=1.4.0",
         tags="seccomp",
         cgo=True,
     ),

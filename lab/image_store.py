@@ -109,7 +109,7 @@ IMAGES = (
     Image("docker.io/envoyproxy/envoy:v1.40.0", "envoy", ("envoy",)),
     Image("docker.io/library/busybox:stable", "busybox", added="busybox"),
     Image("docker.io/library/registry:3.1.2", "registry", ("registry",), base=False),
-    Image("registry.k8s.io/coredns/coredns:v1.14.7", "coredns", ("coredns",), base=False),
+    Image("registry.k8s.io/coredns/coredns:v1.15.0", "coredns", ("coredns",), base=False),
     Image(
         "docker.io/rancher/local-path-provisioner:v0.0.30",
         "local-path-provisioner",
