@@ -158,6 +158,21 @@ NETWORK_POLICIES = (Tool("enforce-network-policies", "network-policies", "./enfo
 """What only tests of network policies need."""
 
 
+def _prometheus(name: str, seconds: float) -> Tool:
+    # Without the service discoveries, which bring the SDK of every cloud, and the web UI, whose
+    # files are not in the module.
+    package = f"github.com/prometheus/prometheus/cmd/{name}"
+    ldflags = "-X github.com/prometheus/common/version.Version=3.16.0"
+    return Tool(name, "prometheus", package, seconds, ldflags, tags="remove_all_sd")
+
+
+PROMTOOL = _prometheus("promtool", 90)
+"""What only tests of alerts need."""
+
+PROMETHEUS = (PROMTOOL, _prometheus("prometheus", 20))
+"""What only tests of monitoring need."""
+
+
 def tools(also: tuple[Tool, ...] = ()) -> Path:
     """Build what is missing; the directory in which every program has its plain name."""
     go = go_version()
@@ -168,6 +183,14 @@ def tools(also: tuple[Tool, ...] = ()) -> Path:
         left = sum(progress.expected(_title(t)) or t.seconds for t in missing[number - 1 :])
         _build(tool, paths[tool.name], f"tool {number} of {len(missing)}, all {_about(left)}")
     return _directory(paths | {"envoy": _envoy()})
+
+
+def program(tool: Tool) -> Path:
+    """Build one program if it is missing, and none of the lab's; where it is."""
+    path = tool.path(go_version())
+    if not path.exists():
+        _build(tool, path, "")
+    return path
 
 
 def module_dir(tool: str, module: str) -> Path:
