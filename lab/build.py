@@ -40,7 +40,7 @@ _KUBERNETES = " ".join(
     f"-X k8s.io/{package}/version.gitVersion={KUBERNETES_VERSION}"
     for package in ("component-base", "client-go/pkg")
 )
-_PULUMI = "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.246.0"
+_PULUMI = "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.260.0"
 _BUILDX = "-X github.com/docker/buildx/version.Version=v0.38.2"
 _KEDA = "-X github.com/kedacore/keda/v2/version.Version=2.21.0"
 
