@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import builds, farm, first, holds, memory, plot, report, rollouts, tuning
+from bench import builds, farm, first, holds, installations, memory, plot, report, rollouts, tuning
 from bench.workshop import Workshop, prepare
 from lab import LabError, lifecycle, owner
 from lab.measure import circumstances
@@ -55,6 +55,7 @@ def measured(of: Workshop, quick: bool) -> dict[str, Any]:
     minutes = (time.monotonic() - started) / 60
     return {
         **circumstances(),
+        "buildkit": installations.VERSION,
         "minutes": minutes,
         "rounds": ROUNDS[quick],
         "hold": HOLD[quick],

@@ -14,7 +14,8 @@ from bench.workshop import Workshop
 from lab import build, client, lifecycle
 from lab.network import ADDRESS
 
-IMAGE = "docker.io/moby/buildkit:v0.33.1-rootless"
+VERSION = "v0.34.2"
+IMAGE = f"docker.io/moby/buildkit:{VERSION}-rootless"
 """In all of them."""
 CLIENT = "spiffe://buildkit/client/dev"
 """The name of the client whose certificate is made for BuildKit's own manifests."""

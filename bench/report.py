@@ -96,14 +96,15 @@ def page(raw: Raw) -> str:
 
 
 def _head(raw: Raw) -> Iterator[str]:
+    buildkit = raw["buildkit"]
     yield f"""\
 # Benchmarks
 
 Made by `make bench`, which took {raw["minutes"]:.0f} minutes and starts the lab if none runs;
 `make bench QUICK=1` tries it all in one round and writes nothing. All of it runs on the lab's one
 node, side by side and in turns: one of each way, then the next round in another order. Every
-buildkitd is rootless BuildKit v0.33.1, with its images on the node already. The raw figures are in
-[benchmarks.json](benchmarks.json).
+buildkitd is rootless BuildKit {buildkit}, with its images on the node already. The raw figures are
+in [benchmarks.json](benchmarks.json).
 
 Commit {raw["commit"]}, {raw["date"]}, {raw["machine"]}, {raw["rounds"]} rounds.
 {"".join(_alone(raw))}

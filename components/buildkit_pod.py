@@ -2,7 +2,7 @@
 
 The client's half of a StatefulSet of BuildKits, in the function `pod_for` and the command
 `buildkit-pod`. Both answer as the tool in BuildKit's examples does:
-https://github.com/moby/buildkit/tree/v0.33.1/examples/kubernetes/consistenthash
+https://github.com/moby/buildkit/tree/v0.34.2/examples/kubernetes/consistenthash
 
 A module of its own, of the standard library only: the command starts at once, where
 `import pulumi_buildkit` takes a second, and a CI image needs this file and nothing else.

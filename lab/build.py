@@ -36,25 +36,27 @@ ATTEMPTS = 3
 LAST_LINES = 15
 EXECUTOR = "pulumi-language-python-exec"
 
-KUBERNETES_VERSION = "v1.36.3"
-_KUBERNETES = " ".join(
-    f"-X k8s.io/{package}/version.gitVersion={KUBERNETES_VERSION}"
-    for package in ("component-base", "client-go/pkg")
-)
-_BUILDKIT = "-X github.com/moby/buildkit/version.Version=v0.33.1"
 PULUMI_SDK = "github.com/pulumi/pulumi/sdk/v3"
-_PULUMI = "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.246.0"
-_BUILDX = "-X github.com/docker/buildx/version.Version=v0.36.1"
+_BUILDX = "github.com/docker/buildx"
+_LOCAL_PATH = "local-path-provisioner"
+_YAML = "github.com/pulumi/pulumi-yaml"
 KUBERNETES_PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 KUBERNETES_PROVIDER_VERSION = "4.25.0"
 """The release that the provider's pseudo-version in lab/tools/pulumi-kubernetes is."""
-_PROVIDER = f"-X {KUBERNETES_PROVIDER}/pkg/version.Version={KUBERNETES_PROVIDER_VERSION}"
-_KEDA = "-X github.com/kedacore/keda/v2/version.Version=2.21.0"
 
 UNREACHABLE = re.compile(
     r"dial tcp|no such host|i/o timeout|TLS handshake timeout|connection re(fused|set)|proxyconnect"
     r"|disabled by GOPROXY|(502 Bad|503 Service|504 Gateway)|unexpected EOF|network is unreachable"
 )
+
+
+def version(tool: str, module: str) -> str:
+    """The version of a Go module that lab/tools/TOOL uses, as `1.36.3`."""
+    required = (MODULES / tool / "go.mod").read_text()
+    found = re.search(rf"^(?:require)?\s+{re.escape(module)} v(\S+)", required, re.MULTILINE)
+    if not found:
+        raise LabError(f"lab/tools/{tool}/go.mod does not require {module}")
+    return found[1]
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,29 @@ class Tool:
         return CACHE / "tools" / f"{self.name}-{self.key(go)}"
 
 
+def _stamp(variable: str, tool: str, module: str, prefix: str = "v") -> str:
+    """The linker's flag that tells a program its version."""
+    return f"-X {variable}={prefix}{version(tool, module)}"
+
+
 def _kubernetes(name: str, seconds: float) -> Tool:
-    return Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", seconds, _KUBERNETES)
+    flags = " ".join(
+        _stamp(f"k8s.io/{part}/version.gitVersion", "kubernetes", "k8s.io/kubernetes")
+        for part in ("component-base", "client-go/pkg")
+    )
+    return Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", seconds, flags)
+
+
+def _buildkit(name: str, seconds: float, suffix: str = "") -> Tool:
+    repository, tool = "github.com/moby/buildkit", f"buildkit{suffix}"
+    flags = _stamp(f"{repository}/version.Version", tool, repository)
+    return Tool(f"{name}{suffix}", tool, f"{repository}/cmd/{name}", seconds, flags)
+
+
+def _keda(name: str, seconds: float) -> Tool:
+    repository = "github.com/kedacore/keda/v2"
+    flags = _stamp(f"{repository}/version.Version", "keda", repository, prefix="")
+    return Tool(f"keda-{name}", "keda", f"{repository}/cmd/{name}", seconds, flags)
 
 
 def _containerd(name: str, seconds: float) -> Tool:
@@ -98,14 +121,13 @@ def _containerd(name: str, seconds: float) -> Tool:
 
 
 TOOLS = (
-    Tool("buildkitd", "buildkit", "github.com/moby/buildkit/cmd/buildkitd", 98, _BUILDKIT),
-    Tool("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", 5, _BUILDKIT),
+    _buildkit("buildkitd", 98),
+    _buildkit("buildctl", 5),
     Tool(
         "runc",
         "runc",
         "github.com/opencontainers/runc",
         13,
-        ldflags="-X main.version=1.4.0",
         tags="seccomp",
         cgo=True,
     ),
@@ -119,30 +141,53 @@ TOOLS = (
     _kubernetes("kube-scheduler", 4),
     _kubernetes("kube-proxy", 7),
     _kubernetes("kubectl", 18),
-    Tool("pulumi", "pulumi", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", 162, _PULUMI),
+    Tool(
+        "pulumi",
+        "pulumi",
+        "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+        162,
+        _stamp(f"{PULUMI_SDK}/go/common/version.Version", "pulumi", PULUMI_SDK),
+    ),
     Tool(
         "pulumi-language-python-host",
         "pulumi-language-python",
         f"{PULUMI_SDK}/python/cmd/pulumi-language-python",
         20,
     ),
-    Tool("pulumi-resource-kubernetes", "pulumi-kubernetes", "./provider", 540, _PROVIDER),
+    Tool(
+        "pulumi-resource-kubernetes",
+        "pulumi-kubernetes",
+        "./provider",
+        540,
+        f"-X {KUBERNETES_PROVIDER}/pkg/version.Version={KUBERNETES_PROVIDER_VERSION}",
+    ),
     Tool("coredns", "coredns", "github.com/coredns/coredns", 81),
     Tool(
-        "local-path-provisioner",
-        "local-path-provisioner",
-        "github.com/rancher/local-path-provisioner",
+        _LOCAL_PATH,
+        _LOCAL_PATH,
+        f"github.com/rancher/{_LOCAL_PATH}",
         54,
-        "-X main.VERSION=v0.0.30",
+        _stamp("main.VERSION", _LOCAL_PATH, f"github.com/rancher/{_LOCAL_PATH}"),
     ),
     Tool("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry", 44),
-    Tool("docker-buildx", "buildx", "github.com/docker/buildx/cmd/buildx", 63, _BUILDX),
+    Tool(
+        "docker-buildx",
+        "buildx",
+        f"{_BUILDX}/cmd/buildx",
+        63,
+        _stamp(f"{_BUILDX}/version.Version", "buildx", _BUILDX),
+    ),
 )
 
+PREVIOUS_BUILDKIT = (
+    _buildkit("buildkitd", 98, "-0.33"),
+    _buildkit("buildctl", 5, "-0.33"),
+)
+"""What only tests of an update from an older BuildKit need."""
 
 KEDA = (
-    Tool("keda-operator", "keda", "github.com/kedacore/keda/v2/cmd/operator", 460, _KEDA),
-    Tool("keda-adapter", "keda", "github.com/kedacore/keda/v2/cmd/adapter", 121, _KEDA),
+    _keda("operator", 460),
+    _keda("adapter", 121),
 )
 """What only a lab with KEDA needs."""
 
@@ -150,9 +195,9 @@ LANGUAGES = (
     Tool(
         "pulumi-language-yaml",
         "pulumi-yaml",
-        "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
+        f"{_YAML}/cmd/pulumi-language-yaml",
         80,
-        "-X github.com/pulumi/pulumi-yaml/pkg/version.Version=v1.38.1",
+        _stamp(f"{_YAML}/pkg/version.Version", "pulumi-yaml", _YAML),
     ),
     Tool("pulumi-gen-nodejs", "pulumi", "./gen-nodejs", 5),
     Tool(
@@ -169,6 +214,21 @@ NETWORK_POLICIES = (Tool("enforce-network-policies", "network-policies", "./enfo
 """What only tests of network policies need."""
 
 
+def _prometheus(name: str, seconds: float) -> Tool:
+    # Without the service discoveries, which bring the SDK of every cloud, and the web UI, whose
+    # files are not in the module.
+    package = f"github.com/prometheus/prometheus/cmd/{name}"
+    ldflags = "-X github.com/prometheus/common/version.Version=3.16.0"
+    return Tool(name, "prometheus", package, seconds, ldflags, tags="remove_all_sd")
+
+
+PROMTOOL = _prometheus("promtool", 90)
+"""What only tests of alerts need."""
+
+PROMETHEUS = (PROMTOOL, _prometheus("prometheus", 20))
+"""What only tests of monitoring need."""
+
+
 def tools(also: tuple[Tool, ...] = ()) -> Path:
     """Build what is missing; the directory in which every program has its plain name."""
     go = go_version()
@@ -183,6 +243,14 @@ def tools(also: tuple[Tool, ...] = ()) -> Path:
     return _directory(paths | {"envoy": _envoy()})
 
 
+def program(tool: Tool) -> Path:
+    """Build one program if it is missing, and none of the lab's; where it is."""
+    path = tool.path(go_version())
+    if not path.exists():
+        _build(tool, path, "")
+    return path
+
+
 def module_dir(tool: str, module: str) -> Path:
     """Where the source of a Go module is, in the version that lab/tools/TOOL uses."""
     listed = _go_output(tool, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
@@ -190,15 +258,6 @@ def module_dir(tool: str, module: str) -> Path:
         _go(["mod", "download", module], MODULES / tool, lambda _: None)
         listed = _go_output(tool, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
     return Path(listed)
-
-
-def version(tool: str, module: str) -> str:
-    """The version of a Go module that lab/tools/TOOL uses, as `1.36.3`."""
-    required = (MODULES / tool / "go.mod").read_text()
-    found = re.search(rf"^(?:require)?\s+{re.escape(module)} v(\S+)", required, re.MULTILINE)
-    if not found:
-        raise LabError(f"lab/tools/{tool}/go.mod does not require {module}")
-    return found[1]
 
 
 def versions() -> str:

@@ -4,12 +4,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable
-from contextlib import suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from lab import LabError, progress
-from lab.paths import CACHE
 
 _APT = ("apt-get", "--quiet", "--yes", "--no-install-recommends")
 
@@ -30,28 +26,6 @@ def install(packages: Iterable[str]) -> None:
         _run(*_APT, "install", *missing)
 
 
-def unpacked(package: str) -> Path:
-    """Where the files of *package* are, without it being installed: no daemon of it starts.
-
-    Raises:
-        LabError: see `install`.
-    """
-    directory = CACHE / "debian" / package
-    if directory.exists():
-        return directory
-    install({"dpkg"})
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with progress.step(f"Debian package: {package}"), TemporaryDirectory(dir=CACHE) as made:
-        _run(*_APT, "update")
-        _run(*_APT, "download", package, directory=made)
-        [archive] = Path(made).glob("*.deb")
-        files = Path(made) / package
-        _run("dpkg", "--extract", str(archive), str(files))
-        with suppress(OSError):  # another process was first
-            files.rename(directory)
-    return directory
-
-
 def _is_installed(package: str) -> bool:
     query = ("dpkg-query", "--show", "--showformat=${db:Status-Status}", package)
     if shutil.which(query[0]) is None:
@@ -59,11 +33,10 @@ def _is_installed(package: str) -> bool:
     return subprocess.run(query, capture_output=True, text=True).stdout == "installed"
 
 
-def _run(*command: str, directory: str | None = None) -> None:
+def _run(*command: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     result = subprocess.run(
         command,
-        cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -73,6 +73,8 @@ class Image:
     """The key of its Debian packages in `ADDED`."""
     target: str = ""
     """The Dockerfile's stage, where it has several to end with."""
+    suffix: str = ""
+    """The end of its programs' names, where the plain ones are another version's."""
 
     def path(self, tools: Path, base_key: str) -> Path:
         """Where the archive is kept."""
@@ -81,6 +83,7 @@ class Image:
         key = build.digest(
             self.name,
             self.target,
+            self.suffix,
             *(source.read_bytes() for source in sorted(sources)),
             *programs,
             *((base_key,) if self.base else ()),
@@ -89,18 +92,24 @@ class Image:
         return STORE / f"{self.name.rpartition('/')[2].replace(':', '-')}-{key}.tar"
 
 
-_BUILDKIT = ("buildkitd", "buildctl", "runc")
+def _buildkit(version: str, suffix: str = "") -> tuple[Image, Image]:
+    """The image for `privileged` and `userns`, and the rootless one."""
+    name = f"docker.io/moby/buildkit:{version}"
+    tools = (f"buildkitd{suffix}", f"buildctl{suffix}", "runc")
+    common = ("buildkit", tools, True, "buildkit")
+    return (
+        Image(name, *common, "buildkit", suffix),
+        Image(f"{name}-rootless", *common, "rootless", suffix),
+    )
+
+
 IMAGES = (
     Image("docker.io/library/debian:bookworm-slim", "base"),
-    Image("docker.io/moby/buildkit:v0.33.1", "buildkit", _BUILDKIT, True, "buildkit", "buildkit"),
-    Image(
-        *("docker.io/moby/buildkit:v0.33.1-rootless", "buildkit"),
-        *(_BUILDKIT, True, "buildkit", "rootless"),
-    ),
+    *_buildkit("v0.34.2"),
     Image("docker.io/envoyproxy/envoy:v1.40.0", "envoy", ("envoy",)),
     Image("docker.io/library/busybox:stable", "busybox", added="busybox"),
     Image("docker.io/library/registry:3.1.2", "registry", ("registry",), base=False),
-    Image("registry.k8s.io/coredns/coredns:v1.14.7", "coredns", ("coredns",), base=False),
+    Image("registry.k8s.io/coredns/coredns:v1.15.0", "coredns", ("coredns",), base=False),
     Image(
         "docker.io/rancher/local-path-provisioner:v0.0.30",
         "local-path-provisioner",
@@ -109,6 +118,9 @@ IMAGES = (
     ),
     Image("registry.k8s.io/pause:3.10", "pause", base=False),
 )
+PREVIOUS_BUILDKIT = _buildkit("v0.33.1", "-0.33")
+"""What a test updates from; the programs are those of `build.PREVIOUS_BUILDKIT`."""
+
 KEDA = (
     Image("ghcr.io/kedacore/keda:2.21.0", "keda", ("keda-operator",), False, target="operator"),
     Image(
@@ -165,6 +177,8 @@ def _build_command(buildctl: list[str], image: Image, context: Path, made: Path)
     output = f"type=oci,name={image.name},dest={made},compression=uncompressed"
     frontend = ["--frontend=dockerfile.v0", f"--opt=filename={image.dockerfile}.Dockerfile"]
     target = [f"--opt=target={image.target}"] if image.target else []
+    if image.suffix:
+        target += [f"--opt=build-arg:SUFFIX={image.suffix}"]
     local = [f"--local=context={context}", f"--local=dockerfile={DOCKERFILES}"]
     return [*buildctl, "build", "--progress=plain", *frontend, *target, *local, "--output", output]
 

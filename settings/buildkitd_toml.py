@@ -1,4 +1,4 @@
-"""The keys of buildkitd.toml that BuildKit 0.33 knows, and what it takes as their values.
+"""The keys of buildkitd.toml that BuildKit 0.34 knows, and what it takes as their values.
 
 https://github.com/moby/buildkit/blob/master/docs/buildkitd.toml.md has them, cmd/buildkitd/config
 all of them. Keys that are not here are another version's: they are passed on.
@@ -105,6 +105,7 @@ KNOWN: dict[str, Any] = {
             **_WORKER,
             "address": TEXT,
             "namespace": TEXT,
+            "hypervIsolation": TRUTH,
             "runtime": {"name": TEXT, "path": TEXT, "options": {}},
         },
     },
@@ -124,7 +125,22 @@ KNOWN: dict[str, Any] = {
         "dockerfile.v0": {"enabled": TRUTH},
         "gateway.v0": {"enabled": TRUTH, "allowedRepositories": [TEXT]},
     },
-    "system": {"platformsCacheMaxAge": AGE, "maxRegistryConcurrency": WHOLE},
+    "system": {
+        "platformsCacheMaxAge": AGE,
+        "maxRegistryConcurrency": WHOLE,
+        "sessionAuthTimeout": AGE,
+    },
+    "compaction": {
+        "enabled": TRUTH,
+        "idleTimeout": AGE,
+        "maxRetry": WHOLE,
+        "writesPerCheck": WHOLE,
+        "sizeWatermark": WHOLE,
+        "sizeGrowthPercent": WHOLE,
+        "minReclaimBytes": WHOLE,
+        "minReclaimPercent": WHOLE,
+        "minReclaimPercentFloor": WHOLE,
+    },
     "cache": {"gha": {}},
 }
 

@@ -40,7 +40,7 @@ def by_name(values: st.SearchStrategy[Any], names: st.SearchStrategy[str] = NAME
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 IMAGES = one_of(
-    "moby/buildkit:v0.33.1-rootless",
+    "moby/buildkit:v0.34.2-rootless",
     "10.0.0.1:5000/a/b@sha256:" + "0" * 64,
     "registry.example.com/team/buildkit",
 )

@@ -27,8 +27,8 @@ _UBUNTU = _words(
 _BUILDKIT = _BUSYBOX | _words("buildctl buildctl-daemonless.sh buildkitd buildkit-runc git")
 
 PROGRAMS = {
-    "docker.io/moby/buildkit:v0.33.1": _BUILDKIT | _words("buildkitd-entrypoint iptables"),
-    "docker.io/moby/buildkit:v0.33.1-rootless": _BUILDKIT | _words("rootlesskit newuidmap"),
+    "docker.io/moby/buildkit:v0.34.2": _BUILDKIT | _words("buildkitd-entrypoint iptables"),
+    "docker.io/moby/buildkit:v0.34.2-rootless": _BUILDKIT | _words("rootlesskit newuidmap"),
     "docker.io/library/busybox:stable": _BUSYBOX | _words("sysctl"),
     "docker.io/envoyproxy/envoy:v1.40.0": _UBUNTU | _words("envoy"),
 }

@@ -69,6 +69,13 @@ class Gateway:
             connection.request("GET", path)
             return connection.getresponse().read()
 
+    def content_type(self, listener: str, path: str) -> str:
+        """The type of what a listener answers to a plain request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[listener], timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            return connection.getresponse().headers["Content-Type"]
+
 
 def free_port() -> int:
     with socket.socket() as probe:

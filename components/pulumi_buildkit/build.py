@@ -21,7 +21,7 @@ class BuildArgs(TypedDict):
     """
 
     context: NotRequired[pulumi.Input[str]]
-    """Git repository that is built, as `https://github.com/moby/buildkit.git#v0.33.1:examples`. A
+    """Git repository that is built, as `https://github.com/moby/buildkit.git#v0.34.2:examples`. A
     new commit in it is no change of the Job: name the commit. Default: none, but `files`."""
     files: NotRequired[dict[str, pulumi.Input[str]]]
     """The files that are built, each one's text by its path; 1 MiB in all. Default: none, but

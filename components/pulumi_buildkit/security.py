@@ -17,7 +17,7 @@ class Security(str, Enum):
     """As root in a user namespace of the kubelet's: Kubernetes 1.33 or newer."""
 
 
-_IMAGE = "docker.io/moby/buildkit:v0.33.1"
+_IMAGE = "docker.io/moby/buildkit:v0.34.2"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,10 @@ RUN --mount=type=bind,source=debs/buildkit,target=/debs \
     && ln -s busybox /bin/nc \
     && dpkg --purge --force-depends perl libperl5.36 perl-modules-5.36 \
     && rm -rf /var/log/* /usr/bin/rootlessctl /usr/bin/rootlesskit-docker-proxy
-COPY bin/buildkitd bin/buildctl /usr/bin/
+# Of the version that the image is of: `-0.33` for another one than the lab's own.
+ARG SUFFIX
+COPY bin/buildkitd${SUFFIX} /usr/bin/buildkitd
+COPY bin/buildctl${SUFFIX} /usr/bin/buildctl
 COPY bin/runc /usr/bin/buildkit-runc
 COPY --chmod=755 buildkit/examples/buildctl-daemonless/buildctl-daemonless.sh /usr/bin/
 

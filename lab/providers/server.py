@@ -11,7 +11,6 @@ import grpc
 import grpc.aio
 from pulumi.provider.experimental.server import ProviderServicer
 from pulumi.runtime.proto import provider_pb2_grpc
-from pulumi.runtime.proto.provider_pb2_grpc import ResourceProviderServicer
 
 from lab.providers.computed import OLD_INPUTS, ComputedProvider
 
@@ -26,9 +25,6 @@ async def _user_errors(context: Any) -> AsyncIterator[None]:
 
 
 class _Servicer(ProviderServicer):
-    # Not implemented: the engine then compares and shows what changed. The SDK's has no details.
-    DiffConfig = ResourceProviderServicer.DiffConfig
-
     async def Create(self, request: Any, context: Any) -> Any:
         async with _user_errors(context):
             return await super().Create(request, context)
@@ -38,10 +34,14 @@ class _Servicer(ProviderServicer):
             return await super().Read(request, context)
 
     async def Diff(self, request: Any, context: Any) -> Any:
-        # The SDK passes on the state only, to which the official plugins add defaults: it does not
-        # tell which inputs were set.
+        # The SDK passes on only the state. The official plugins store defaults there as well, so it
+        # does not show which inputs were set.
         request.olds.fields[OLD_INPUTS].struct_value.CopyFrom(request.old_inputs)
         return await super().Diff(request, context)
+
+    async def DiffConfig(self, request: Any, context: Any) -> Any:
+        # The engine then compares for itself and shows what changed; the SDK's answer hides that.
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "DiffConfig is not implemented")
 
 
 def serve(provider: ComputedProvider) -> None:

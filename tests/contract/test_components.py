@@ -139,7 +139,7 @@ def commands(value: Any) -> Iterator[list[str]]:
 
 def test_a_program_that_an_image_lacks_is_found_in_a_script() -> None:
     script = "trap : TERM; while buildctl du | grep -q x; do n=$(curl x); sleep 1; done"
-    assert missing("docker.io/moby/buildkit:v0.33.1", ["sh", "-c", script]) == {"curl"}
+    assert missing("docker.io/moby/buildkit:v0.34.2", ["sh", "-c", script]) == {"curl"}
 
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)

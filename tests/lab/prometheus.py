@@ -1,6 +1,6 @@
 """A real Prometheus, in the lab's network: it asks the pods of a PodMonitor, and the kubelet.
 
-Debian's has no discovery of Kubernetes' objects built in, so what that would find is in a file.
+It is built without the discovery of Kubernetes' objects, so what that would find is in a file.
 """
 
 import json
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import LabError, debian
+from lab import LabError, build
 from lab.network import ADDRESS, API, NAME
 from lab.node import http_ok, until
 from tests.lab.conftest import Installation
@@ -87,11 +87,10 @@ def prometheus(
     for name, content in files.items():
         (directory / f"{name}.json").write_text(json.dumps(content))
     command = lab.node.inside(
-        str(debian.unpacked("prometheus") / "usr" / "bin" / "prometheus"),
+        str(build.tools(build.PROMETHEUS) / "prometheus"),
         f"--config.file={directory / 'prometheus.json'}",
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address={address}",
-        "--log.level=warn",
     )
     log = directory / "log"
     with log.open("w") as output, _discovery(installation, directory / "pods.json"):
@@ -193,6 +192,7 @@ def _configuration(
         for name, target in further.items()
     ]
     return {
+        "runtime": {"log_level": "warn"},
         "global": {
             "scrape_interval": f"{INTERVAL}s",
             "scrape_timeout": f"{INTERVAL}s",

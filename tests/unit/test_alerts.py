@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from pulumi_buildkit import _alerts
 
-from lab import debian
+from lab import build
 from tests.recording import REPO
 
 HOLD = 600
@@ -174,7 +174,7 @@ CASES = {
 
 
 def promtool(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    program = debian.unpacked("prometheus") / "usr" / "bin" / "promtool"
+    program = build.program(build.PROMTOOL)
     return subprocess.run(
         [str(program), *arguments], cwd=directory, capture_output=True, text=True, timeout=60
     )

@@ -21,6 +21,7 @@ RAW: Raw = {
     "commit": "abc1234",
     "date": "2026-11-21",
     "machine": "2 cores",
+    "buildkit": "v0.34.2",
     "minutes": 41.7,
     "rounds": 3,
     "hold": 600,

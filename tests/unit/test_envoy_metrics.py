@@ -69,6 +69,12 @@ def test_builds_are_counted_by_client_and_outcome(gateway: Gateway) -> None:
     assert now[f'envoy_buildkit_holds_expired{{client="{DEV}"}}'] == 1
 
 
+def test_the_metrics_are_of_a_type_that_prometheus_3_reads(gateway: Gateway) -> None:
+    # It refuses an answer whose type it does not know; its version 2 took any.
+    kind = gateway.content_type("metrics", _envoy.METRICS_PATH)
+    assert kind.partition(";")[0] == "text/plain"
+
+
 def test_a_hold_is_measured_by_what_a_client_asks_first(gateway: Gateway) -> None:
     with client(gateway) as channel:
         began = time.monotonic()

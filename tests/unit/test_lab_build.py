@@ -168,7 +168,7 @@ def test_an_image_is_made_anew_when_a_program_or_a_layer_under_it_changes(tmp_pa
         program.touch()
         (tools / name).symlink_to(program)
     path = image.path(tools, "base")
-    assert path.name.startswith("buildkit-v0.33.1-rootless-")
+    assert path.name.startswith("buildkit-v0.34.2-rootless-")
     assert image.path(tools, "other base") != path
     (tools / "runc").unlink()
     (tools / "runc").symlink_to(tmp_path / "runc-2")

@@ -56,7 +56,7 @@ def test_settings_can_not_be_changed() -> None:
     "image",
     [
         "moby/buildkit",
-        "docker.io/moby/buildkit:v0.33.1-rootless",
+        "docker.io/moby/buildkit:v0.34.2-rootless",
         "localhost:5000/buildkit:V1_x",
         "[fd00::1]:5000/buildkit",
         "buildkit@sha256:" + "a" * 64,
@@ -152,8 +152,8 @@ def job(**keys: Any) -> JobSettings:
     "url",
     [
         "https://github.com/moby/buildkit.git",
-        "https://github.com/moby/buildkit.git#v0.33.1",
-        "https://github.com/moby/buildkit.git#v0.33.1:examples/kubernetes",
+        "https://github.com/moby/buildkit.git#v0.34.2",
+        "https://github.com/moby/buildkit.git#v0.34.2:examples/kubernetes",
         "https://github.com/moby/buildkit.git#:examples",
         "https://github.com/moby/buildkit.git?branch=master&subdir=docs&keep-git-dir",
         "https://user:token@git.example.com:8443/team/app.git",

@@ -14,6 +14,7 @@ KINDS = {
     "int": WHOLE,
     "*int": WHOLE,
     "*int64": WHOLE,
+    "*uint64": WHOLE,
     "string": TEXT,
     "DiskSpace": SIZE,
     "Duration": AGE,

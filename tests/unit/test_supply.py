@@ -75,7 +75,7 @@ def test_the_bill_of_materials_has_all_that_a_stack_consists_of() -> None:
     }
     assert hashes == {f"pkg:pypi/{p.name}@{p.version}": {*p.hashes} for p in pinned()}
     images = {purl(image.reference) for image in IMAGES}
-    assert "pkg:docker/moby/buildkit@v0.33.1-rootless" in images
+    assert "pkg:docker/moby/buildkit@v0.34.2-rootless" in images
     plugins = {f"pkg:github/pulumi/{name}@v{version}" for name, version in providers().items()}
     everything = {*hashes} | images | plugins
     assert {component["purl"] for component in bill["components"]} == everything
