@@ -15,7 +15,7 @@ COMPONENT = "pulumi-resource-buildkit"
 
 def install(directory: Path, package: str, python: str) -> None:
     """Put the executable of a *package* into the *directory* of its plugin."""
-    command = f"PYTHONPATH={shlex.quote(str(REPO))} exec {shlex.quote(python)} -m lab.providers"
+    command = f"PYTHONPATH={shlex.quote(str(REPO))} exec {shlex.quote(python)} -P -m lab.providers"
     script = f'#!/bin/sh\n{command}.{package} "$@"\n'
     files.write(directory / f"pulumi-resource-{package}", script, mode=0o755)
 

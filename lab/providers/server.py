@@ -17,11 +17,16 @@ from lab.providers.computed import OLD_INPUTS, ComputedProvider
 
 @asynccontextmanager
 async def _user_errors(context: Any) -> AsyncIterator[None]:
-    """Report a ValueError by its text only; gRPC would add its class."""
+    """Report a ValueError of the provider by its text only.
+
+    The SDK handles it by raising an error with a traceback.
+    """
     try:
         yield
-    except ValueError as error:
-        await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+    except Exception as error:
+        if not isinstance(error.__context__, ValueError):
+            raise
+        await context.abort(grpc.StatusCode.UNKNOWN, str(error.__context__))
 
 
 class _Servicer(ProviderServicer):
