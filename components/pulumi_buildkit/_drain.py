@@ -21,6 +21,10 @@ unless its probe says that it is not. No command can say so: some kubelets of 1.
 in such a pod (https://github.com/kubernetes/kubernetes/issues/140881).
 """
 
+KILL_GRACE = 10
+"""Seconds from a failed liveness or startup probe to the kill. By default a probe has the pod's
+grace period, which is longer than any build."""
+
 _LISTENER = "/dev/shm/ready"
 _COMMON = "drain.sh"
 _STOPPING = 30
@@ -34,13 +38,21 @@ def grace_period(timeout: int) -> int:
 
 def buildkitd(socket: str, timeout: int) -> k8s.core.v1.LifecycleArgs:
     """Hooks of a buildkitd that listens at *socket*: `READY_PORT` is open until it is to go."""
-    listen = f"nc -ll -p {READY_PORT} -e true </dev/null >/dev/null 2>&1 & echo $! >{_LISTENER}"
     return k8s.core.v1.LifecycleArgs(
-        post_start=_run(["sh", "-c", listen]),
+        post_start=_run(_ready()),
         pre_stop=_run(
             _script.command("sh", (_COMMON, "drain_buildkitd.sh"), socket, _LISTENER, timeout)
         ),
     )
+
+
+def liveness(socket: str) -> list[str]:
+    """The command that asks the buildkitd at *socket*, and keeps `READY_PORT` open."""
+    return _ready(socket)
+
+
+def _ready(*socket: str) -> list[str]:
+    return _script.command("sh", ("ready.sh",), READY_PORT, _LISTENER, *socket)
 
 
 def gateway(admin_port: int, active: str, total: str, timeout: int) -> k8s.core.v1.LifecycleArgs:

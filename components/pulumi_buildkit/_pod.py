@@ -113,14 +113,22 @@ def pod_template(
         else None,
         resources=resources(of.daemon.get("resources", {})),
         # Polls fast while buildkitd starts, so that waiting builds go on at once.
-        startup_probe=_probe(of.daemon, period=1, timeout=10, failures=120),
+        startup_probe=_probe(
+            of.daemon,
+            ["buildctl", "--addr", chosen.socket, "debug", "workers"],
+            period=1,
+            timeout=3,
+            failures=120,
+        ),
         readiness_probe=k8s.core.v1.ProbeArgs(
             tcp_socket=k8s.core.v1.TCPSocketActionArgs(port=_drain.READY_PORT),
             period_seconds=1,
             failure_threshold=1,
         ),
         # Restarts a daemon that hangs, not one that a loaded node held up for a minute.
-        liveness_probe=_probe(of.daemon, period=30, timeout=30, failures=4),
+        liveness_probe=_probe(
+            of.daemon, _drain.liveness(chosen.socket), period=10, timeout=30, failures=4
+        ),
         lifecycle=_drain.buildkitd(chosen.socket, drain_timeout(of.daemon)),
     )
     return template(
@@ -356,14 +364,14 @@ def _traces(daemon: DaemonArgs) -> list[k8s.core.v1.EnvVarArgs]:
     ]
 
 
-def _probe(daemon: DaemonArgs, period: int, timeout: int, failures: int) -> k8s.core.v1.ProbeArgs:
+def _probe(
+    daemon: DaemonArgs, command: list[str], period: int, timeout: int, failures: int
+) -> k8s.core.v1.ProbeArgs:
     untraced = UNTRACED if "traces" in daemon else ()
-    socket = variant(daemon).socket
     return k8s.core.v1.ProbeArgs(
-        exec_=k8s.core.v1.ExecActionArgs(
-            command=[*untraced, "buildctl", "--addr", socket, "debug", "workers"]
-        ),
+        exec_=k8s.core.v1.ExecActionArgs(command=[*untraced, *command]),
         period_seconds=period,
         timeout_seconds=timeout,
         failure_threshold=failures,
+        termination_grace_period_seconds=_drain.KILL_GRACE,
     )

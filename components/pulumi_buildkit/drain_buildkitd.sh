@@ -17,6 +17,11 @@ connections() {
     awk -v path="${socket#unix://}" '$6 == "03" && $8 == path' /proc/net/unix
 }
 
+# The file goes first: without it the liveness probe does not open the port again.
+close_port() {
+    listening=$(cat "$listener") && rm "$listener" && kill -KILL "$listening"
+}
+
 # After the first signal alone buildkitd would let them run on until it is killed.
 end_builds() {
     for _ in 1 2 3; do
@@ -25,7 +30,7 @@ end_builds() {
     done
 }
 
-kill "$(cat "$listener")"
+close_port
 begun=$(now) answered=$begun built=$begun served=$begun
 say "no new builds from now on; those that run have $limit s"
 while sleep 1; do
@@ -45,6 +50,7 @@ while sleep 1; do
         exit 1
     elif [ $((at - answered)) -ge $deaf ]; then
         say "buildkitd has not answered for $deaf s"
+        end_builds
         exit 1
     elif [ $((at - built)) -ge $unused ]; then
         say "done; $clients clients are connected and have built nothing for $unused s"

@@ -10,7 +10,8 @@ quiet=5   # seconds in which nothing is active and nothing new comes
 statistic() {
     exec 3<>"/dev/tcp/127.0.0.1/$port" || return
     printf 'GET /stats?filter=%s HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n' "$1" >&3
-    sed -n "s/^$1: //p" <&3
+    # An Envoy that hangs accepts, and never answers.
+    timeout 10 sed -n "s/^$1: //p" <&3
     exec 3>&-
 }
 

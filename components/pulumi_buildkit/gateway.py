@@ -373,9 +373,9 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
         lifecycle=_drain.gateway(
             _envoy.ADMIN_PORT, *_envoy.PASSING[_protocol(args)], _drain_timeout(args)
         ),
-        startup_probe=_probe(period=1, failures=60),
-        readiness_probe=_probe(period=5, failures=2),
-        liveness_probe=_probe(period=30, failures=3),
+        startup_probe=_probe(1, 60, timeout=2, grace=_drain.KILL_GRACE),
+        readiness_probe=_probe(5, 2),
+        liveness_probe=_probe(30, 3, grace=_drain.KILL_GRACE),
         volume_mounts=[
             _volumes.mount("bootstrap", "/etc/envoy/bootstrap"),
             _volumes.mount("xds", _xds.DIRECTORY),
@@ -385,10 +385,13 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
     )
 
 
-def _probe(period: int, failures: int) -> k8s.core.v1.ProbeArgs:
+def _probe(
+    period: int, failures: int, timeout: int = 5, grace: int | None = None
+) -> k8s.core.v1.ProbeArgs:
     return k8s.core.v1.ProbeArgs(
         http_get=k8s.core.v1.HTTPGetActionArgs(path=_envoy.HEALTH_PATH, port="health"),
         period_seconds=period,
-        timeout_seconds=5,
+        timeout_seconds=timeout,
         failure_threshold=failures,
+        termination_grace_period_seconds=grace,
     )

@@ -102,9 +102,17 @@ def test_only_userns_asks_the_kubelet_for_a_user_namespace(kind: str, security: 
 def test_probes_ask_the_socket_that_buildkitd_listens_on(kind: str, security: Security) -> None:
     container = buildkitd(secure(kind, security).template["spec"])
     for probe in ("startupProbe", "livenessProbe"):
-        socket = container[probe]["exec"]["command"][2]
-        assert socket.startswith("unix://")
+        (socket,) = (
+            word for word in container[probe]["exec"]["command"] if word.startswith("unix://")
+        )
         assert socket in container["args"]
+
+
+@EACH
+def test_a_probe_that_gives_up_kills_at_once_and_does_not_wait_for_builds(kind: str) -> None:
+    container = buildkitd(make(kind).template["spec"])
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["terminationGracePeriodSeconds"] == 10
 
 
 @EACH
@@ -495,8 +503,8 @@ def test_a_pod_that_is_to_go_is_unready_at_the_next_question(kind: str) -> None:
     probe = container["readinessProbe"]
     assert (probe["periodSeconds"], probe["failureThreshold"]) == (1, 1)
     # A kubelet that runs no command in a pod that is to go asks the port nevertheless.
-    start = container["lifecycle"]["postStart"]["exec"]["command"][-1]
-    assert f"-p {probe['tcpSocket']['port']} " in start
+    start = container["lifecycle"]["postStart"]["exec"]["command"]
+    assert str(probe["tcpSocket"]["port"]) in start
 
 
 @EACH

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,50 @@ def test_builds_go_on_and_the_next_succeed_while(
             assert int(one.result("greeting"))
         assert_succeed(following, record_property, begun)
     assert is_cached(kept)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_pod_stays_in_service_when_the_process_at_its_readiness_port_gets(
+    kept: Installation, how: signal.Signals
+) -> None:
+    (listener,) = named(kept, "nc", *BUILDKITD)
+    os.kill(listener, how)
+    replaced = partial(is_replaced, kept, listener)
+    until(replaced, 60, lambda: LabError("nothing serves the readiness port"))
+    kept.kubectl("wait", *BUILDKITD, "--for=condition=Ready", "--timeout=10s")
+    with build(kept, BUILDCTL, greets("next")) as following:
+        assert following.result("greeting") == b"next\n"
+
+
+def is_replaced(installation: Installation, listener: int) -> bool:
+    """Whether another process serves the readiness port."""
+    serving = named(installation, "nc", *BUILDKITD)
+    return bool(serving) and listener not in serving
+
+
+def test_what_hangs_for_ever_serves_again_within_three_minutes(
+    kept: Installation, record_property: Record
+) -> None:
+    (daemon,) = named(kept, "buildkitd", *BUILDKITD)
+    pod, gateway = next(iter(named_by_pod(kept, "envoy").items()))
+    for pid in (daemon, gateway):
+        os.kill(pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        following = submitted(stack, kept, greets("next"), AGAIN)
+        for by, one in following.items():
+            assert one.result("greeting", within=180) == b"next\n"
+            record_property(f"seconds until {by} is served", round(time.monotonic() - begun, 1))
+    left = 180 - (time.monotonic() - begun)
+    until(
+        lambda: named_by_pod(kept, "envoy").get(pod) not in (None, gateway),
+        left,
+        lambda: LabError("the gateway's pod does not come back"),
+    )
+    record_property("seconds until the gateway is back", round(time.monotonic() - begun, 1))
+
+
+def named_by_pod(installation: Installation, name: str) -> dict[str, int]:
+    """The process of that name in each of the gateway's pods."""
+    pods = installation.pods("buildkit-gateway")
+    return {pod: pid for pod in pods for pid in named(installation, name, "pods", pod)}
