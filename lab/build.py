@@ -155,7 +155,8 @@ TOOLS = (
         20,
     ),
     Tool(
-        "pulumi-resource-kubernetes",
+        # Not by its name as a plugin: the engine would take it from the PATH.
+        "pulumi-kubernetes-provider",
         "pulumi-kubernetes",
         "./provider",
         540,

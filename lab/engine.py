@@ -117,8 +117,8 @@ def _install_plugins(plugins: Path, tools: Path) -> None:
 def _install_kubernetes(directory: Path, tools: Path) -> None:
     """Have the provider's schema and mapping beside it: lab/tools/pulumi-kubernetes/provider."""
     plugin = directory / "pulumi-resource-kubernetes"
-    built = (tools / plugin.name).resolve()
-    if plugin.exists() and plugin.resolve() == built:
+    built = tools / "pulumi-kubernetes-provider"
+    if plugin.exists() and plugin.samefile(built):
         return
     module = build.module_dir("pulumi-kubernetes", build.KUBERNETES_PROVIDER)
     upstream = module / "cmd" / plugin.name
