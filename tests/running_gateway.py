@@ -146,17 +146,32 @@ def running(
         yield Gateway(root, ports, upstream, edge, internal)
 
 
+Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+
+
+def peer_and_size(request: bytes, context: grpc.ServicerContext) -> bytes:
+    """The peer that the gateway came from, and the request's size."""
+    return f"{context.peer()} {len(request)}".encode()
+
+
 class Buildkitd(grpc.GenericRpcHandler):
-    """Answers each Solve with the peer that the gateway came from and the request's size."""
+    """Answers every RPC in the same way."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: f"{context.peer()} {len(request)}".encode()
-        )
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+
+# gRPC's C library takes 16 KiB by default; Go's, which BuildKit and its clients use, 16 MiB.
+METADATA = [("grpc.max_metadata_size", 16 * 2**20), ("grpc.absolute_max_metadata_size", 16 * 2**20)]
 
 
 @contextlib.contextmanager
-def buildkitd(gateway: Gateway, authority: Authority | None = None) -> Iterator[None]:
+def buildkitd(
+    gateway: Gateway, authority: Authority | None = None, answer: Answer = peer_and_size
+) -> Iterator[None]:
     """A stand-in for buildkitd that only clients of its CA may talk to."""
     directory = gateway.root / "buildkitd"
     (authority or gateway.internal).server(directory)
@@ -164,8 +179,8 @@ def buildkitd(gateway: Gateway, authority: Authority | None = None) -> Iterator[
     ca = (Path(f"{gateway.root}{_xds.UPSTREAM_CERTIFICATES}") / "ca.pem").read_bytes()
     server = grpc.server(
         futures.ThreadPoolExecutor(4),
-        [Buildkitd()],
-        options=[("grpc.max_receive_message_length", -1)],
+        [Buildkitd(answer)],
+        options=[("grpc.max_receive_message_length", -1), *METADATA],
     )
     server.add_secure_port(
         f"{UPSTREAM}:{gateway.upstream_port}",
@@ -189,7 +204,7 @@ def client(gateway: Gateway, name: str = "dev") -> Iterator[grpc.Channel]:
     with grpc.secure_channel(
         f"127.0.0.1:{gateway.port}",
         grpc.ssl_channel_credentials(ca, key, certificate),
-        options=[("grpc.use_local_subchannel_pool", 1)],
+        options=[("grpc.use_local_subchannel_pool", 1), *METADATA],
     ) as channel:
         yield channel
 

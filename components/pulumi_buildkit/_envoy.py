@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from pulumi_buildkit import _access_log, _xds
+from pulumi_buildkit import _access_log, _limits, _xds
 from pulumi_buildkit._farm import Farm
 from pulumi_buildkit._message import extension, typed
 from pulumi_buildkit.role import RPCS, Role
@@ -39,7 +39,6 @@ ADMIN_PORT = 9901
 _ALPN = ["h2"]
 # BuildKit's build definitions may have 16 MiB; a held one waits in memory.
 _HELD_REQUEST_BYTES = 32 * 1024 * 1024
-_UNLIMITED = 2**32 - 1
 # Longer than the pauses between a build's last requests.
 _UNUSED = "5s"
 # How long one try lasts, whether connects are refused, dropped, or taken by a frozen buildkitd.
@@ -151,6 +150,7 @@ def bootstrap(protocol: Protocol, upstream: Upstream, downstream: Downstream) ->
             )
         ],
         "stats_config": _LABELS,
+        "layered_runtime": _limits.RUNTIME,
         "static_resources": _PASSES[protocol](upstream, downstream),
     }
 
@@ -404,12 +404,16 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
         request_timeout="0s",
         local_reply_config={"mappers": [_said_when_over(downstream.hold), _SAID_WHEN_REFUSED]},
         # Keeps load balancers' idle timers away, and finds clients that are gone.
-        http2_protocol_options=(
-            {"connection_keepalive": {"interval": f"{downstream.keepalive}s", "timeout": "10s"}}
-            if downstream.keepalive
-            else {}
-        ),
+        common_http_protocol_options=_limits.HEADERS,
+        http2_protocol_options={**_limits.HTTP2, **_pings(downstream)},
     )
+
+
+def _pings(downstream: Downstream) -> dict[str, Any]:
+    """HTTP/2 options that ask a client whether it is there."""
+    if not downstream.keepalive:
+        return {}
+    return {"connection_keepalive": {"interval": f"{downstream.keepalive}s", "timeout": "10s"}}
 
 
 def _said_when_over(hold: int) -> dict[str, Any]:
@@ -456,7 +460,7 @@ def _connector_listener(farm: Farm | None) -> dict[str, Any]:
     connect = _bytes(
         _CONNECTOR,
         "address",
-        _UNLIMITED,
+        _limits.UNLIMITED,
         # More than a client's first TLS message. Without it Envoy reads nothing before it is
         # connected, and does not notice that nobody waits any more.
         max_early_data_bytes=65536,
@@ -546,10 +550,10 @@ def _cluster(
         "circuit_breakers": {
             "thresholds": [
                 {
-                    "max_connections": _UNLIMITED,
-                    "max_pending_requests": _UNLIMITED,
-                    "max_requests": _UNLIMITED,
-                    "max_retries": _UNLIMITED,
+                    "max_connections": _limits.UNLIMITED,
+                    "max_pending_requests": _limits.UNLIMITED,
+                    "max_requests": _limits.UNLIMITED,
+                    "max_retries": _limits.UNLIMITED,
                 }
             ]
         },
@@ -571,10 +575,10 @@ _UPSTREAM_REQUESTS: dict[str, Any] = {
     "typed_extension_protocol_options": {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             **typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
-            "explicit_http_config": {"http2_protocol_options": {}},
+            "explicit_http_config": {"http2_protocol_options": _limits.HTTP2},
             # A connection without a request is nobody's: Envoy keeps it when its client has
             # gone, and buildkitd's drain would take it for a client.
-            "common_http_protocol_options": {"idle_timeout": _UNUSED},
+            "common_http_protocol_options": {"idle_timeout": _UNUSED, **_limits.HEADERS},
         }
     },
 }
