@@ -4,6 +4,7 @@ import contextlib
 import copy
 import http.client
 import json
+import random
 import re
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from pulumi_buildkit import Protocol, _envoy, _xds
@@ -154,6 +155,20 @@ def peer_and_size(request: bytes, context: grpc.ServicerContext) -> bytes:
     return f"{context.peer()} {len(request)}".encode()
 
 
+REASON = "process did not complete successfully: exit code: 1"
+
+
+def fail(context: grpc.ServicerContext, size: int) -> NoReturn:
+    """End an RPC as BuildKit does, with a Dockerfile of that *size* in the trailers."""
+    context.set_trailing_metadata([("grpc-status-details-bin", details(size))])
+    context.abort(grpc.StatusCode.UNKNOWN, REASON)
+
+
+def details(size: int) -> bytes:
+    # HPACK does not make it smaller.
+    return random.Random(size).randbytes(size)
+
+
 class Buildkitd(grpc.GenericRpcHandler):
     """Answers every RPC in the same way."""
 
@@ -166,6 +181,12 @@ class Buildkitd(grpc.GenericRpcHandler):
 
 # gRPC's C library takes 16 KiB by default; Go's, which BuildKit and its clients use, 16 MiB.
 METADATA = [("grpc.max_metadata_size", 16 * 2**20), ("grpc.absolute_max_metadata_size", 16 * 2**20)]
+
+# Above 1,000 of them gRPC's C library drops requests that nobody has taken yet; Go's never does.
+PENDING = [
+    ("grpc.server.max_pending_requests", 2**20),
+    ("grpc.server.max_pending_requests_hard_limit", 2**20),
+]
 
 
 @contextlib.contextmanager
@@ -180,7 +201,7 @@ def buildkitd(
     server = grpc.server(
         futures.ThreadPoolExecutor(4),
         [Buildkitd(answer)],
-        options=[("grpc.max_receive_message_length", -1), *METADATA],
+        options=[("grpc.max_receive_message_length", -1), *METADATA, *PENDING],
     )
     server.add_secure_port(
         f"{UPSTREAM}:{gateway.upstream_port}",
@@ -204,7 +225,11 @@ def client(gateway: Gateway, name: str = "dev") -> Iterator[grpc.Channel]:
     with grpc.secure_channel(
         f"127.0.0.1:{gateway.port}",
         grpc.ssl_channel_credentials(ca, key, certificate),
-        options=[("grpc.use_local_subchannel_pool", 1), *METADATA],
+        options=[
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_receive_message_length", -1),
+            *METADATA,
+        ],
     ) as channel:
         yield channel
 

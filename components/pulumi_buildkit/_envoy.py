@@ -404,7 +404,7 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
         request_timeout="0s",
         local_reply_config={"mappers": [_said_when_over(downstream.hold), _SAID_WHEN_REFUSED]},
         # Keeps load balancers' idle timers away, and finds clients that are gone.
-        common_http_protocol_options=_limits.HEADERS,
+        common_http_protocol_options=_limits.REQUEST_HEADERS,
         http2_protocol_options={**_limits.HTTP2, **_pings(downstream)},
     )
 
@@ -575,10 +575,10 @@ _UPSTREAM_REQUESTS: dict[str, Any] = {
     "typed_extension_protocol_options": {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             **typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
-            "explicit_http_config": {"http2_protocol_options": _limits.HTTP2},
+            "explicit_http_config": {"http2_protocol_options": _limits.UPSTREAM_HTTP2},
             # A connection without a request is nobody's: Envoy keeps it when its client has
             # gone, and buildkitd's drain would take it for a client.
-            "common_http_protocol_options": {"idle_timeout": _UNUSED, **_limits.HEADERS},
+            "common_http_protocol_options": {"idle_timeout": _UNUSED, **_limits.RESPONSE_HEADERS},
         }
     },
 }

@@ -14,6 +14,8 @@ _STREAMS = 2**31 - 1
 _FRAMES = 1_000_000
 _CONTROL_FRAMES = 100_000
 _HEADERS = 10_000
+# The highest that Envoy has. BuildKit puts the Dockerfile and the command into the error.
+_TRAILERS_KB = 8192
 # Half of them may be reset before they were answered, as by a bake that is cancelled.
 _RESETS = 100_000
 
@@ -22,9 +24,20 @@ HTTP2: dict[str, Any] = {
     "max_outbound_frames": _FRAMES,
     "max_outbound_control_frames": _CONTROL_FRAMES,
 }
-"""HTTP/2 options, both ways."""
-HEADERS: dict[str, Any] = {"max_headers_count": _HEADERS}
-"""Common HTTP options, both ways."""
+"""HTTP/2 options towards clients."""
+UPSTREAM_HTTP2: dict[str, Any] = {
+    **HTTP2,
+    # Envoy's default codec takes 64 KiB for one field of trailers.
+    "use_oghttp2_codec": True,
+}
+"""HTTP/2 options towards buildkitd."""
+REQUEST_HEADERS: dict[str, Any] = {"max_headers_count": _HEADERS}
+"""Common HTTP options towards clients."""
+RESPONSE_HEADERS: dict[str, Any] = {
+    "max_headers_count": _HEADERS,
+    "max_response_headers_kb": _TRAILERS_KB,
+}
+"""Common HTTP options towards buildkitd."""
 RUNTIME: dict[str, Any] = {
     "layers": [
         {
