@@ -133,15 +133,18 @@ def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
 
 @contextlib.contextmanager
 def running(
-    root: Path, protocol: Protocol, hold: int = 600, proxy_protocol: bool = False
+    root: Path, protocol: Protocol, hold: int = 600, **downstream: Any
 ) -> Iterator[Gateway]:
     """A gateway that lets the client `dev` in, with no buildkitd behind it yet."""
     edge, internal = Authority("edge"), Authority("internal")
     upstream = free_port()
     write_certificates(root, edge, internal)
     write_clients(root, ["dev"])
-    downstream = _envoy.Downstream(hold, keepalive=30, proxy_protocol=proxy_protocol)
-    document = _envoy.bootstrap(protocol, _envoy.Upstream(UPSTREAM, upstream), downstream)
+    document = _envoy.bootstrap(
+        protocol,
+        _envoy.Upstream(UPSTREAM, upstream),
+        _envoy.Downstream(hold, **{"keepalive": 30, **downstream}),
+    )
     ports = on_this_machine(document)
     with envoy(root, write_bootstrap(root, document), health_port=ports["health"]):
         yield Gateway(root, ports, upstream, edge, internal)

@@ -47,6 +47,8 @@ _TRY_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _BACK_OFF = {"base_interval": "0.25s", "max_interval": f"{_RETRY_SECONDS}s"}
 _CONNECTOR = "connector"
+# Seconds without a word after which a buildkitd is asked whether it is there.
+_SILENCE = 30
 # How long a stranger may keep a connection open before it has said who it is.
 _HANDSHAKE_SECONDS = 10
 # Where bytes are passed on, nobody is asked before buildkitd is there; clients wait that long.
@@ -54,6 +56,13 @@ _CLIENTS_PATIENCE_SECONDS = 20
 # What a client says of itself at its end, and waits for: it must not be held.
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/"
 _TRACES_SECONDS = 1
+
+
+KEEPALIVE_TIMEOUT = 90
+"""Default time for an answer to a keepalive ping, in seconds.
+
+Longer than the failover of a firewall, a VPN's change of keys, or a live migration.
+"""
 
 
 class Protocol(str, Enum):
@@ -133,6 +142,8 @@ class Downstream(NamedTuple):
     """Seconds that a build is held while buildkitd can't be reached."""
     keepalive: int
     """Seconds from one question to a client, whether it is there, to the next; 0: never."""
+    keepalive_timeout: int = KEEPALIVE_TIMEOUT
+    """Seconds without an answer after which a connection is closed: a client's, and buildkitd's."""
     proxy_protocol: bool = False
     """Whether each connection begins with what a load balancer says of its client."""
 
@@ -192,7 +203,7 @@ def _passes_requests(upstream: Upstream, downstream: Downstream) -> dict[str, An
             },
             {
                 **daemons,
-                **_UPSTREAM_BYTES,
+                **_upstream_bytes(downstream.keepalive_timeout),
                 **(farm.cluster(upstream.port, upstream.address) if farm else {}),
             },
             _ADMIN_CLUSTER,
@@ -214,7 +225,7 @@ def _passes_bytes(upstream: Upstream, downstream: Downstream) -> dict[str, Any]:
                 **_client_listener(
                     connect, downstream, _CLIENTS_PATIENCE_SECONDS + _HANDSHAKE_SECONDS
                 ),
-                **_tcp_keepalive(downstream.keepalive),
+                **_tcp_keepalive(downstream),
             },
             _health_listener(),
             _metrics_listener(),
@@ -222,7 +233,7 @@ def _passes_bytes(upstream: Upstream, downstream: Downstream) -> dict[str, Any]:
         "clusters": [
             {
                 **_cluster("buildkitd", "STRICT_DNS", upstream.address, _TRY_SECONDS),
-                **_UPSTREAM_BYTES,
+                **_upstream_bytes(downstream.keepalive_timeout),
                 "transport_socket": _upstream_tls(upstream.host),
             },
             _ADMIN_CLUSTER,
@@ -413,7 +424,12 @@ def _pings(downstream: Downstream) -> dict[str, Any]:
     """HTTP/2 options that ask a client whether it is there."""
     if not downstream.keepalive:
         return {}
-    return {"connection_keepalive": {"interval": f"{downstream.keepalive}s", "timeout": "10s"}}
+    return {
+        "connection_keepalive": {
+            "interval": f"{downstream.keepalive}s",
+            "timeout": f"{downstream.keepalive_timeout}s",
+        }
+    }
 
 
 def _said_when_over(hold: int) -> dict[str, Any]:
@@ -487,15 +503,22 @@ def _bytes(name: str, cluster: str, attempts: int, **fields: Any) -> dict[str, A
     )
 
 
-def _tcp_keepalive(seconds: int) -> dict[str, Any]:
+_PROBES = 3
+
+
+def _between_probes(timeout: int) -> int:
+    return max(1, timeout // _PROBES)
+
+
+def _tcp_keepalive(downstream: Downstream) -> dict[str, Any]:
     """Options of a listening socket, which Linux hands on to those of its connections."""
-    if not seconds:
+    if not downstream.keepalive:
         return {}
     options = {
         "SO_KEEPALIVE": 1,
-        "TCP_KEEPIDLE": seconds,
-        "TCP_KEEPINTVL": seconds,
-        "TCP_KEEPCNT": 3,
+        "TCP_KEEPIDLE": downstream.keepalive,
+        "TCP_KEEPINTVL": _between_probes(downstream.keepalive_timeout),
+        "TCP_KEEPCNT": _PROBES,
     }
     return _socket_options("STATE_LISTENING", options)
 
@@ -561,14 +584,26 @@ def _cluster(
 
 
 _ADMIN_CLUSTER = _cluster("admin", "STATIC", _address("127.0.0.1", ADMIN_PORT), _TRY_SECONDS)
-_UPSTREAM_BYTES: dict[str, Any] = {
-    # No HTTP/2 pings: buildkitd closes on one oftener than every five minutes.
-    "upstream_connection_options": {
-        "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 20, "keepalive_probes": 3}
-    },
-    # What was sent and is not taken, by a node that is gone, ends as keepalive does.
-    "upstream_bind_config": _socket_options("STATE_PREBIND", {"TCP_USER_TIMEOUT": 90_000}),
-}
+
+
+def _upstream_bytes(keepalive_timeout: int) -> dict[str, Any]:
+    """Options of a cluster that finds a node that is gone."""
+    return {
+        # No HTTP/2 pings: buildkitd closes on one oftener than every five minutes.
+        "upstream_connection_options": {
+            "tcp_keepalive": {
+                "keepalive_time": _SILENCE,
+                "keepalive_interval": _between_probes(keepalive_timeout),
+                "keepalive_probes": _PROBES,
+            }
+        },
+        # The kernel's time for an answer to probes, and to what was sent.
+        "upstream_bind_config": _socket_options(
+            "STATE_PREBIND", {"TCP_USER_TIMEOUT": keepalive_timeout * 1000}
+        ),
+    }
+
+
 _UPSTREAM_REQUESTS: dict[str, Any] = {
     # A build is many requests of one connection, and all must reach the same buildkitd.
     "connection_pool_per_downstream_connection": True,

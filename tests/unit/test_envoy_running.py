@@ -66,7 +66,8 @@ class Greeting:
     first_frame: bytes
 
 
-def greet(gateway: Gateway, files: Path | None) -> Greeting:
+@contextlib.contextmanager
+def connection(gateway: Gateway, files: Path | None) -> Iterator[ssl.SSLSocket]:
     """Connect as the client with these *files*, by TLS 1.2: 1.3 refuses after the handshake."""
     context = ssl.create_default_context(cafile=str(gateway.client("any") / "ca.pem"))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -74,15 +75,20 @@ def greet(gateway: Gateway, files: Path | None) -> Greeting:
     if files:
         context.load_cert_chain(files / "cert.pem", files / "key.pem")
     with (
-        socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=15) as plain,
         context.wrap_socket(plain, server_hostname=UPSTREAM) as connection,
     ):
-        certificate = connection.getpeercert() or {}
-        connection.sendall(HTTP2_PREFACE)
+        yield connection
+
+
+def greet(gateway: Gateway, files: Path | None) -> Greeting:
+    with connection(gateway, files) as client:
+        certificate = client.getpeercert() or {}
+        client.sendall(HTTP2_PREFACE)
         return Greeting(
-            connection.selected_alpn_protocol(),
+            client.selected_alpn_protocol(),
             str(certificate["serialNumber"]),
-            connection.recv(9),
+            client.recv(9),
         )
 
 
@@ -354,3 +360,20 @@ def test_whoever_scales_buildkitd_sees_nothing_else_of_the_gateway(gateway: Gate
         assert gateway.get("metrics", path) == b""
     names = {_envoy.RUNNING_METRIC, _envoy.WAITING_METRIC}
     assert {*numbers(gateway)} == names
+
+
+@pytest.mark.parametrize("timeout", [3, 6])
+def test_a_client_has_the_time_that_it_is_given_to_answer_a_ping(
+    tmp_path: Path, timeout: int
+) -> None:
+    with (
+        running(tmp_path, Protocol.HTTP2, keepalive=1, keepalive_timeout=timeout) as gateway,
+        connection(gateway, gateway.client("dev")) as client,
+    ):
+        client.sendall(HTTP2_PREFACE)
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while client.recv(1024):
+                pass
+        # Envoy adds up to 15 % to the interval.
+        assert timeout + 1 < time.monotonic() - began < timeout + 2
