@@ -37,6 +37,20 @@ ADMIN_PORT = 9901
 
 # gRPC's HTTP/2, and grpc-go refuses a server that doesn't say so.
 _ALPN = ["h2"]
+# All of Go's, in its order: what buildkitd takes, the gateway takes. Envoy's default has neither
+# Ed25519 nor P-521. https://github.com/golang/go/blob/master/src/crypto/tls/defaults.go
+_SIGNATURES = [
+    "rsa_pss_rsae_sha256",
+    "ecdsa_secp256r1_sha256",
+    "ed25519",
+    "rsa_pss_rsae_sha384",
+    "rsa_pss_rsae_sha512",
+    "rsa_pkcs1_sha256",
+    "rsa_pkcs1_sha384",
+    "rsa_pkcs1_sha512",
+    "ecdsa_secp384r1_sha384",
+    "ecdsa_secp521r1_sha512",
+]
 # BuildKit's build definitions may have 16 MiB; a held one waits in memory.
 _HELD_REQUEST_BYTES = 32 * 1024 * 1024
 # Longer than the pauses between a build's last requests.
@@ -55,7 +69,10 @@ _HANDSHAKE_SECONDS = 10
 _CLIENTS_PATIENCE_SECONDS = 20
 # What a client says of itself at its end, and waits for: it must not be held.
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/"
-_TRACES_SECONDS = 1
+# What asks is a probe, which wants an answer; buildkitd gives it.
+_HEALTH = "/grpc.health.v1.Health/"
+_NOT_HELD = (f"{TRACES}Export", f"{_HEALTH}Check")
+_NOT_HELD_SECONDS = 1
 
 
 KEEPALIVE_TIMEOUT = 90
@@ -267,6 +284,7 @@ def _tls(certificate: str, validation: str) -> dict[str, Any]:
         "tls_params": {
             "tls_minimum_protocol_version": "TLSv1_2",
             "tls_maximum_protocol_version": "TLSv1_3",
+            "signature_algorithms": _SIGNATURES,
         },
         "tls_certificate_sds_secret_configs": [_secret(certificate)],
         "validation_context_sds_secret_config": _secret(validation),
@@ -330,12 +348,27 @@ def _metrics_listener(*further: dict[str, Any]) -> dict[str, Any]:
     routes = [_statistics(METRICS_PATH, *_METRICS), *further]
     manager = _http(
         "metrics",
-        [],
+        [_NO_QUERY],
         [{"name": "admin", "domains": ["*"], "routes": routes}],
         access_log=[_access_log.no_build()],
         access_log_options=_access_log.BEGINNINGS,
     )
     return _plain_listener("metrics", METRICS_PORT, manager)
+
+
+# A route's rewrite keeps the query, which the admin interface would obey. No other filter of Envoy
+# may change :path.
+_NO_QUERY = extension(
+    "envoy.filters.http.lua",
+    "envoy.extensions.filters.http.lua.v3.Lua",
+    default_source_code={
+        "inline_string": """function envoy_on_request(request)
+  local headers = request:headers()
+  headers:replace(":path", (headers:get(":path"):gsub("[?#].*", "")))
+end
+"""
+    },
+)
 
 
 def _statistics(path: str, *names: str) -> dict[str, Any]:
@@ -377,10 +410,13 @@ def _http(
 
 def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
     """HTTP/2: answers at once, and tries to connect behind it."""
-    traces = {
-        "match": {"prefix": TRACES},
-        "route": {"cluster": "buildkitd", "timeout": f"{_TRACES_SECONDS}s"},
-    }
+    not_held = [
+        {
+            "match": {"path": path},
+            "route": {"cluster": "buildkitd", "timeout": f"{_NOT_HELD_SECONDS}s"},
+        }
+        for path in _NOT_HELD
+    ]
     builds = {
         "match": {"prefix": "/"},
         "route": {
@@ -396,7 +432,7 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
     virtual_host = {
         "name": "buildkitd",
         "domains": ["*"],
-        "routes": [traces, builds],
+        "routes": [*not_held, builds],
         "request_body_buffer_limit": _HELD_REQUEST_BYTES,
     }
     return _http(
