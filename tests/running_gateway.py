@@ -163,7 +163,7 @@ REASON = "process did not complete successfully: exit code: 1"
 
 def fail(context: grpc.ServicerContext, size: int) -> NoReturn:
     """End an RPC as BuildKit does, with a Dockerfile of that *size* in the trailers."""
-    context.set_trailing_metadata([("grpc-status-details-bin", details(size))])
+    context.set_trailing_metadata((("grpc-status-details-bin", details(size)),))
     context.abort(grpc.StatusCode.UNKNOWN, REASON)
 
 
