@@ -322,6 +322,7 @@ def make_gateway(
             "protocol": gateway.protocol,
             "hold": settings.hold,
             "keepalive": gateway.keepalive,
+            "keepalive_timeout": gateway.keepalive_timeout,
             "drain_timeout": settings.drain.timeout,
             "host": gateway.host or service_host(GATEWAY, namespace),
             "port": gateway.port,

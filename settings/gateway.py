@@ -1,7 +1,7 @@
 """The keys of the gateway."""
 
 from pulumi_buildkit import ENVOY_IMAGE, ExternalTrafficPolicy, Protocol, ServiceType
-from pulumi_buildkit.gateway import KEEPALIVE, SPREAD
+from pulumi_buildkit.gateway import KEEPALIVE, KEEPALIVE_TIMEOUT, SPREAD
 
 from settings.daemon import ResourceSettings
 from settings.section import Section
@@ -9,6 +9,7 @@ from settings.values import (
     Host,
     Image,
     Keepalive,
+    KeepaliveTimeout,
     Label,
     Network,
     NodePort,
@@ -61,5 +62,8 @@ class GatewaySettings(Section):
     keepalive: Keepalive = KEEPALIVE
     """How often a client is asked whether it is there, in seconds, so that nothing on the way takes
     its connection for unused; 0: never."""
+    keepalive_timeout: KeepaliveTimeout = KEEPALIVE_TIMEOUT
+    """Seconds after which a connection without an answer is closed, to a client or to buildkitd.
+    A shorter interruption of the network ends no build."""
     image: Image = ENVOY_IMAGE
     """Envoy's image, by tag or digest."""

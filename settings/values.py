@@ -212,6 +212,7 @@ Parallelism = Annotated[int, Field(ge=1, le=1000), _WHOLE]
 Retries = Annotated[int, Field(ge=0, le=100), _WHOLE]
 Seconds = Annotated[int, Field(ge=0, le=86_400), _WHOLE]
 Keepalive = Annotated[int, Field(ge=0, le=3600), _WHOLE]
+KeepaliveTimeout = Annotated[int, Field(ge=3, le=3600), _WHOLE]
 Deadline = Annotated[int, Field(ge=1, le=604_800), _WHOLE]
 # A Job that is gone sooner may be gone before it was seen to have ended.
 Keeping = Annotated[int, Field(ge=60, le=604_800), _WHOLE]

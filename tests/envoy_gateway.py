@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pulumi_buildkit import Role, _xds
 from pulumi_buildkit.certificates import client_uri
@@ -23,11 +23,23 @@ UPSTREAM = "localhost"
 DOMAIN = "builds.example.com"
 """Below which each project has a name."""
 HOUR = datetime.timedelta(hours=1)
-PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 
 def ecdsa_key() -> PrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def p384_key() -> PrivateKey:
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+def p521_key() -> PrivateKey:
+    return ec.generate_private_key(ec.SECP521R1())
+
+
+def ed25519_key() -> PrivateKey:
+    return ed25519.Ed25519PrivateKey.generate()
 
 
 def rsa_key() -> PrivateKey:
@@ -52,13 +64,14 @@ class Authority:
         client: bool = True,
         begins: datetime.timedelta = -HOUR,
         ends: datetime.timedelta = HOUR,
+        new_key: Callable[[], PrivateKey] | None = None,
     ) -> Path:
         """Write the CA, a certificate for *sans* and its key, as a pod has them.
 
         It *begins* and *ends* that much from now, and is good for a *client* too.
         """
         directory.mkdir(parents=True, exist_ok=True)
-        key = self._new_key()
+        key = (new_key or self._new_key)()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leaf")])
         uses = [ExtendedKeyUsageOID.SERVER_AUTH]
         uses += [ExtendedKeyUsageOID.CLIENT_AUTH] if client else []
@@ -72,11 +85,17 @@ class Authority:
         """The files of the client *name*, as the program's outputs have them."""
         return self.issue(directory, x509.UniformResourceIdentifier(client_uri(name)))
 
-    def server(self, directory: Path, client: bool = True) -> Path:
+    def server(
+        self,
+        directory: Path,
+        client: bool = True,
+        new_key: Callable[[], PrivateKey] | None = None,
+    ) -> Path:
         """The files of a server on this machine, of any project."""
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         projects = x509.DNSName(f"*.{DOMAIN}")
-        return self.issue(directory, x509.DNSName(UPSTREAM), projects, address, client=client)
+        names = (x509.DNSName(UPSTREAM), projects, address)
+        return self.issue(directory, *names, client=client, new_key=new_key)
 
     def _sign(
         self,
@@ -98,7 +117,8 @@ class Authority:
         )
         for extension in extensions:
             builder = builder.add_extension(extension, critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256())
+        edwards = isinstance(self._key, ed25519.Ed25519PrivateKey)
+        certificate = builder.sign(self._key, None if edwards else hashes.SHA256())
         return certificate.public_bytes(serialization.Encoding.PEM)
 
 
@@ -130,10 +150,15 @@ def write_sans(root: Path, sans: list[str], role: Role = Role.BUILDER) -> None:
             (directory / name).write_text(_below(root, document))
 
 
-def write_certificates(root: Path, edge: Authority, internal: Authority) -> None:
+def write_certificates(
+    root: Path,
+    edge: Authority,
+    internal: Authority,
+    server_key: Callable[[], PrivateKey] | None = None,
+) -> None:
     """The gateway's two mounted Secrets."""
     with _mounted(Path(f"{root}{_xds.SERVER_CERTIFICATES}")) as directory:
-        edge.server(directory)
+        edge.server(directory, new_key=server_key)
     with _mounted(Path(f"{root}{_xds.UPSTREAM_CERTIFICATES}")) as directory:
         internal.client(directory, "gateway")
 

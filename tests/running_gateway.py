@@ -4,6 +4,7 @@ import contextlib
 import copy
 import http.client
 import json
+import random
 import re
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from pulumi_buildkit import Protocol, _envoy, _xds
@@ -132,31 +133,69 @@ def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
 
 @contextlib.contextmanager
 def running(
-    root: Path, protocol: Protocol, hold: int = 600, proxy_protocol: bool = False
+    root: Path, protocol: Protocol, hold: int = 600, **downstream: Any
 ) -> Iterator[Gateway]:
     """A gateway that lets the client `dev` in, with no buildkitd behind it yet."""
     edge, internal = Authority("edge"), Authority("internal")
     upstream = free_port()
     write_certificates(root, edge, internal)
     write_clients(root, ["dev"])
-    downstream = _envoy.Downstream(hold, keepalive=30, proxy_protocol=proxy_protocol)
-    document = _envoy.bootstrap(protocol, _envoy.Upstream(UPSTREAM, upstream), downstream)
+    document = _envoy.bootstrap(
+        protocol,
+        _envoy.Upstream(UPSTREAM, upstream),
+        _envoy.Downstream(hold, **{"keepalive": 30, **downstream}),
+    )
     ports = on_this_machine(document)
     with envoy(root, write_bootstrap(root, document), health_port=ports["health"]):
         yield Gateway(root, ports, upstream, edge, internal)
 
 
+Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+
+
+def peer_and_size(request: bytes, context: grpc.ServicerContext) -> bytes:
+    """The peer that the gateway came from, and the request's size."""
+    return f"{context.peer()} {len(request)}".encode()
+
+
+REASON = "process did not complete successfully: exit code: 1"
+
+
+def fail(context: grpc.ServicerContext, size: int) -> NoReturn:
+    """End an RPC as BuildKit does, with a Dockerfile of that *size* in the trailers."""
+    context.set_trailing_metadata((("grpc-status-details-bin", details(size)),))
+    context.abort(grpc.StatusCode.UNKNOWN, REASON)
+
+
+def details(size: int) -> bytes:
+    # HPACK does not make it smaller.
+    return random.Random(size).randbytes(size)
+
+
 class Buildkitd(grpc.GenericRpcHandler):
-    """Answers each Solve with the peer that the gateway came from and the request's size."""
+    """Answers every RPC in the same way."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: f"{context.peer()} {len(request)}".encode()
-        )
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+
+# gRPC's C library takes 16 KiB by default; Go's, which BuildKit and its clients use, 16 MiB.
+METADATA = [("grpc.max_metadata_size", 16 * 2**20), ("grpc.absolute_max_metadata_size", 16 * 2**20)]
+
+# Above 1,000 of them gRPC's C library drops requests that nobody has taken yet; Go's never does.
+PENDING = [
+    ("grpc.server.max_pending_requests", 2**20),
+    ("grpc.server.max_pending_requests_hard_limit", 2**20),
+]
 
 
 @contextlib.contextmanager
-def buildkitd(gateway: Gateway, authority: Authority | None = None) -> Iterator[None]:
+def buildkitd(
+    gateway: Gateway, authority: Authority | None = None, answer: Answer = peer_and_size
+) -> Iterator[None]:
     """A stand-in for buildkitd that only clients of its CA may talk to."""
     directory = gateway.root / "buildkitd"
     (authority or gateway.internal).server(directory)
@@ -164,8 +203,8 @@ def buildkitd(gateway: Gateway, authority: Authority | None = None) -> Iterator[
     ca = (Path(f"{gateway.root}{_xds.UPSTREAM_CERTIFICATES}") / "ca.pem").read_bytes()
     server = grpc.server(
         futures.ThreadPoolExecutor(4),
-        [Buildkitd()],
-        options=[("grpc.max_receive_message_length", -1)],
+        [Buildkitd(answer)],
+        options=[("grpc.max_receive_message_length", -1), *METADATA, *PENDING],
     )
     server.add_secure_port(
         f"{UPSTREAM}:{gateway.upstream_port}",
@@ -189,7 +228,11 @@ def client(gateway: Gateway, name: str = "dev") -> Iterator[grpc.Channel]:
     with grpc.secure_channel(
         f"127.0.0.1:{gateway.port}",
         grpc.ssl_channel_credentials(ca, key, certificate),
-        options=[("grpc.use_local_subchannel_pool", 1)],
+        options=[
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_receive_message_length", -1),
+            *METADATA,
+        ],
     ) as channel:
         yield channel
 

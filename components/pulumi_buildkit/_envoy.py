@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from pulumi_buildkit import _access_log, _xds
+from pulumi_buildkit import _access_log, _limits, _xds
 from pulumi_buildkit._farm import Farm
 from pulumi_buildkit._message import extension, typed
 from pulumi_buildkit.role import RPCS, Role
@@ -37,9 +37,22 @@ ADMIN_PORT = 9901
 
 # gRPC's HTTP/2, and grpc-go refuses a server that doesn't say so.
 _ALPN = ["h2"]
+# All of Go's, in its order: what buildkitd takes, the gateway takes. Envoy's default has neither
+# Ed25519 nor P-521. https://github.com/golang/go/blob/master/src/crypto/tls/defaults.go
+_SIGNATURES = [
+    "rsa_pss_rsae_sha256",
+    "ecdsa_secp256r1_sha256",
+    "ed25519",
+    "rsa_pss_rsae_sha384",
+    "rsa_pss_rsae_sha512",
+    "rsa_pkcs1_sha256",
+    "rsa_pkcs1_sha384",
+    "rsa_pkcs1_sha512",
+    "ecdsa_secp384r1_sha384",
+    "ecdsa_secp521r1_sha512",
+]
 # BuildKit's build definitions may have 16 MiB; a held one waits in memory.
 _HELD_REQUEST_BYTES = 32 * 1024 * 1024
-_UNLIMITED = 2**32 - 1
 # Longer than the pauses between a build's last requests.
 _UNUSED = "5s"
 # How long one try lasts, whether connects are refused, dropped, or taken by a frozen buildkitd.
@@ -48,13 +61,25 @@ _TRY_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _BACK_OFF = {"base_interval": "0.25s", "max_interval": f"{_RETRY_SECONDS}s"}
 _CONNECTOR = "connector"
+# Seconds without a word after which a buildkitd is asked whether it is there.
+_SILENCE = 30
 # How long a stranger may keep a connection open before it has said who it is.
 _HANDSHAKE_SECONDS = 10
 # Where bytes are passed on, nobody is asked before buildkitd is there; clients wait that long.
 _CLIENTS_PATIENCE_SECONDS = 20
 # What a client says of itself at its end, and waits for: it must not be held.
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/"
-_TRACES_SECONDS = 1
+# What asks is a probe, which wants an answer; buildkitd gives it.
+_HEALTH = "/grpc.health.v1.Health/"
+_NOT_HELD = (f"{TRACES}Export", f"{_HEALTH}Check")
+_NOT_HELD_SECONDS = 1
+
+
+KEEPALIVE_TIMEOUT = 90
+"""Default time for an answer to a keepalive ping, in seconds.
+
+Longer than the failover of a firewall, a VPN's change of keys, or a live migration.
+"""
 
 
 class Protocol(str, Enum):
@@ -134,6 +159,8 @@ class Downstream(NamedTuple):
     """Seconds that a build is held while buildkitd can't be reached."""
     keepalive: int
     """Seconds from one question to a client, whether it is there, to the next; 0: never."""
+    keepalive_timeout: int = KEEPALIVE_TIMEOUT
+    """Seconds without an answer after which a connection is closed: a client's, and buildkitd's."""
     proxy_protocol: bool = False
     """Whether each connection begins with what a load balancer says of its client."""
 
@@ -151,6 +178,7 @@ def bootstrap(protocol: Protocol, upstream: Upstream, downstream: Downstream) ->
             )
         ],
         "stats_config": _LABELS,
+        "layered_runtime": _limits.RUNTIME,
         "static_resources": _PASSES[protocol](upstream, downstream),
     }
 
@@ -192,7 +220,7 @@ def _passes_requests(upstream: Upstream, downstream: Downstream) -> dict[str, An
             },
             {
                 **daemons,
-                **_UPSTREAM_BYTES,
+                **_upstream_bytes(downstream.keepalive_timeout),
                 **(farm.cluster(upstream.port, upstream.address) if farm else {}),
             },
             _ADMIN_CLUSTER,
@@ -214,7 +242,7 @@ def _passes_bytes(upstream: Upstream, downstream: Downstream) -> dict[str, Any]:
                 **_client_listener(
                     connect, downstream, _CLIENTS_PATIENCE_SECONDS + _HANDSHAKE_SECONDS
                 ),
-                **_tcp_keepalive(downstream.keepalive),
+                **_tcp_keepalive(downstream),
             },
             _health_listener(),
             _metrics_listener(),
@@ -222,7 +250,7 @@ def _passes_bytes(upstream: Upstream, downstream: Downstream) -> dict[str, Any]:
         "clusters": [
             {
                 **_cluster("buildkitd", "STRICT_DNS", upstream.address, _TRY_SECONDS),
-                **_UPSTREAM_BYTES,
+                **_upstream_bytes(downstream.keepalive_timeout),
                 "transport_socket": _upstream_tls(upstream.host),
             },
             _ADMIN_CLUSTER,
@@ -256,6 +284,7 @@ def _tls(certificate: str, validation: str) -> dict[str, Any]:
         "tls_params": {
             "tls_minimum_protocol_version": "TLSv1_2",
             "tls_maximum_protocol_version": "TLSv1_3",
+            "signature_algorithms": _SIGNATURES,
         },
         "tls_certificate_sds_secret_configs": [_secret(certificate)],
         "validation_context_sds_secret_config": _secret(validation),
@@ -319,12 +348,27 @@ def _metrics_listener(*further: dict[str, Any]) -> dict[str, Any]:
     routes = [_statistics(METRICS_PATH, *_METRICS), *further]
     manager = _http(
         "metrics",
-        [],
+        [_NO_QUERY],
         [{"name": "admin", "domains": ["*"], "routes": routes}],
         access_log=[_access_log.no_build()],
         access_log_options=_access_log.BEGINNINGS,
     )
     return _plain_listener("metrics", METRICS_PORT, manager)
+
+
+# A route's rewrite keeps the query, which the admin interface would obey. No other filter of Envoy
+# may change :path.
+_NO_QUERY = extension(
+    "envoy.filters.http.lua",
+    "envoy.extensions.filters.http.lua.v3.Lua",
+    default_source_code={
+        "inline_string": """function envoy_on_request(request)
+  local headers = request:headers()
+  headers:replace(":path", (headers:get(":path"):gsub("[?#].*", "")))
+end
+"""
+    },
+)
 
 
 def _statistics(path: str, *names: str) -> dict[str, Any]:
@@ -366,10 +410,13 @@ def _http(
 
 def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
     """HTTP/2: answers at once, and tries to connect behind it."""
-    traces = {
-        "match": {"prefix": TRACES},
-        "route": {"cluster": "buildkitd", "timeout": f"{_TRACES_SECONDS}s"},
-    }
+    not_held = [
+        {
+            "match": {"path": path},
+            "route": {"cluster": "buildkitd", "timeout": f"{_NOT_HELD_SECONDS}s"},
+        }
+        for path in _NOT_HELD
+    ]
     builds = {
         "match": {"prefix": "/"},
         "route": {
@@ -385,7 +432,7 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
     virtual_host = {
         "name": "buildkitd",
         "domains": ["*"],
-        "routes": [traces, builds],
+        "routes": [*not_held, builds],
         "request_body_buffer_limit": _HELD_REQUEST_BYTES,
     }
     return _http(
@@ -404,12 +451,21 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
         request_timeout="0s",
         local_reply_config={"mappers": [_said_when_over(downstream.hold), _SAID_WHEN_REFUSED]},
         # Keeps load balancers' idle timers away, and finds clients that are gone.
-        http2_protocol_options=(
-            {"connection_keepalive": {"interval": f"{downstream.keepalive}s", "timeout": "10s"}}
-            if downstream.keepalive
-            else {}
-        ),
+        common_http_protocol_options=_limits.REQUEST_HEADERS,
+        http2_protocol_options={**_limits.HTTP2, **_pings(downstream)},
     )
+
+
+def _pings(downstream: Downstream) -> dict[str, Any]:
+    """HTTP/2 options that ask a client whether it is there."""
+    if not downstream.keepalive:
+        return {}
+    return {
+        "connection_keepalive": {
+            "interval": f"{downstream.keepalive}s",
+            "timeout": f"{downstream.keepalive_timeout}s",
+        }
+    }
 
 
 def _said_when_over(hold: int) -> dict[str, Any]:
@@ -456,7 +512,7 @@ def _connector_listener(farm: Farm | None) -> dict[str, Any]:
     connect = _bytes(
         _CONNECTOR,
         "address",
-        _UNLIMITED,
+        _limits.UNLIMITED,
         # More than a client's first TLS message. Without it Envoy reads nothing before it is
         # connected, and does not notice that nobody waits any more.
         max_early_data_bytes=65536,
@@ -483,15 +539,22 @@ def _bytes(name: str, cluster: str, attempts: int, **fields: Any) -> dict[str, A
     )
 
 
-def _tcp_keepalive(seconds: int) -> dict[str, Any]:
+_PROBES = 3
+
+
+def _between_probes(timeout: int) -> int:
+    return max(1, timeout // _PROBES)
+
+
+def _tcp_keepalive(downstream: Downstream) -> dict[str, Any]:
     """Options of a listening socket, which Linux hands on to those of its connections."""
-    if not seconds:
+    if not downstream.keepalive:
         return {}
     options = {
         "SO_KEEPALIVE": 1,
-        "TCP_KEEPIDLE": seconds,
-        "TCP_KEEPINTVL": seconds,
-        "TCP_KEEPCNT": 3,
+        "TCP_KEEPIDLE": downstream.keepalive,
+        "TCP_KEEPINTVL": _between_probes(downstream.keepalive_timeout),
+        "TCP_KEEPCNT": _PROBES,
     }
     return _socket_options("STATE_LISTENING", options)
 
@@ -546,10 +609,10 @@ def _cluster(
         "circuit_breakers": {
             "thresholds": [
                 {
-                    "max_connections": _UNLIMITED,
-                    "max_pending_requests": _UNLIMITED,
-                    "max_requests": _UNLIMITED,
-                    "max_retries": _UNLIMITED,
+                    "max_connections": _limits.UNLIMITED,
+                    "max_pending_requests": _limits.UNLIMITED,
+                    "max_requests": _limits.UNLIMITED,
+                    "max_retries": _limits.UNLIMITED,
                 }
             ]
         },
@@ -557,24 +620,36 @@ def _cluster(
 
 
 _ADMIN_CLUSTER = _cluster("admin", "STATIC", _address("127.0.0.1", ADMIN_PORT), _TRY_SECONDS)
-_UPSTREAM_BYTES: dict[str, Any] = {
-    # No HTTP/2 pings: buildkitd closes on one oftener than every five minutes.
-    "upstream_connection_options": {
-        "tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 20, "keepalive_probes": 3}
-    },
-    # What was sent and is not taken, by a node that is gone, ends as keepalive does.
-    "upstream_bind_config": _socket_options("STATE_PREBIND", {"TCP_USER_TIMEOUT": 90_000}),
-}
+
+
+def _upstream_bytes(keepalive_timeout: int) -> dict[str, Any]:
+    """Options of a cluster that finds a node that is gone."""
+    return {
+        # No HTTP/2 pings: buildkitd closes on one oftener than every five minutes.
+        "upstream_connection_options": {
+            "tcp_keepalive": {
+                "keepalive_time": _SILENCE,
+                "keepalive_interval": _between_probes(keepalive_timeout),
+                "keepalive_probes": _PROBES,
+            }
+        },
+        # The kernel's time for an answer to probes, and to what was sent.
+        "upstream_bind_config": _socket_options(
+            "STATE_PREBIND", {"TCP_USER_TIMEOUT": keepalive_timeout * 1000}
+        ),
+    }
+
+
 _UPSTREAM_REQUESTS: dict[str, Any] = {
     # A build is many requests of one connection, and all must reach the same buildkitd.
     "connection_pool_per_downstream_connection": True,
     "typed_extension_protocol_options": {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             **typed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
-            "explicit_http_config": {"http2_protocol_options": {}},
+            "explicit_http_config": {"http2_protocol_options": _limits.UPSTREAM_HTTP2},
             # A connection without a request is nobody's: Envoy keeps it when its client has
             # gone, and buildkitd's drain would take it for a client.
-            "common_http_protocol_options": {"idle_timeout": _UNUSED},
+            "common_http_protocol_options": {"idle_timeout": _UNUSED, **_limits.RESPONSE_HEADERS},
         }
     },
 }

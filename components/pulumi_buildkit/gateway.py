@@ -9,7 +9,13 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _drain, _envoy, _metrics, _pod, _volumes, _xds
-from pulumi_buildkit._envoy import ENVOY_IMAGE, ENVOY_OPTIONS, ENVOY_USER, Protocol
+from pulumi_buildkit._envoy import (
+    ENVOY_IMAGE,
+    ENVOY_OPTIONS,
+    ENVOY_USER,
+    KEEPALIVE_TIMEOUT,
+    Protocol,
+)
 from pulumi_buildkit._farm import Farm, Routing
 from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited, rolling_config
@@ -125,6 +131,9 @@ class GatewayArgs(TypedDict):
     keepalive: NotRequired[int]
     """How often a client is asked whether it is there, in seconds; that also keeps the idle timers
     of what is in between from running out. 0: never. Default: 30."""
+    keepalive_timeout: NotRequired[int]
+    """Seconds after which a connection without an answer is closed, to a client or to buildkitd.
+    A shorter interruption of the network ends no build. Default: 90."""
     scraped: NotRequired[bool]
     """Whether its pods are annotated for a Prometheus that finds what it asks by the annotations
     `prometheus.io/scrape`, `port` and `path`. Default: true."""
@@ -172,6 +181,7 @@ class Gateway(pulumi.ComponentResource):
                     _envoy.Downstream(
                         int(args.get("hold", HOLD)),
                         int(args.get("keepalive", KEEPALIVE)),
+                        int(args.get("keepalive_timeout", KEEPALIVE_TIMEOUT)),
                         bool(args.get("proxy_protocol")),
                     ),
                 )

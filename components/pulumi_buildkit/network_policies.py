@@ -8,16 +8,29 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _envoy, _pod
+from pulumi_buildkit._drain import READY_PORT
 from pulumi_buildkit._options import reaching_children
 from pulumi_buildkit.metadata import labels, metadata, selector
 
-METADATA = ("169.254.169.254/32", "169.254.169.252/32", "fd00:ec2::254/128")
-"""Where clouds tell a machine its credentials. The second is what GKE makes of the first before
-policies are asked (https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy)."""
+METADATA = (
+    "169.254.0.0/16",
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+    "fe80::/10",
+    "fd00:ec2::/32",
+    "fd20:ce::254/128",
+)
+"""Where clouds tell a machine its credentials: all link-local addresses, Alibaba Cloud, Azure, AWS
+and Google Cloud by IPv6."""
 
 # All that there is, in both families of addresses.
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _DNS = 53
+# Policies see a packet after the Service's port became the pod's: OpenShift's name servers listen
+# on 5353, Gardener's on 8053.
+_DNS_OF_PODS = (_DNS, 5353, 8053)
+# CoreDNS keeps the label that kube-dns had.
+_NAME_SERVERS = (("kube-system", {"k8s-app": "kube-dns"}), ("openshift-dns", None))
 
 
 class NetworkSourceArgs(TypedDict):
@@ -51,8 +64,8 @@ class NetworkPoliciesArgs(TypedDict):
     """Whether buildkitd's pods have `metrics` of their own to read. Default: false."""
     denied_networks: NotRequired[list[str]]
     """Networks that builds do not reach, as 192.0.2.0/24; pods of the cluster have a rule of their
-    own. Default: where clouds tell a machine its credentials, 169.254.169.254/32,
-    169.254.169.252/32 and fd00:ec2::254/128."""
+    own. Default: where clouds tell a machine its credentials, 169.254.0.0/16, 100.100.100.200/32,
+    168.63.129.16/32, fe80::/10, fd00:ec2::/32 and fd20:ce::254/128."""
     builds_reach_pods: NotRequired[bool]
     """Whether builds reach pods of the cluster, in all namespaces, whatever their addresses.
     Default: true."""
@@ -74,8 +87,11 @@ class NetworkPolicies(pulumi.ComponentResource):
         self._args = args
         gateway = args.get("gateway")
         clients = _clients(args)
-        metrics = _to(_envoy.METRICS_PORT, _namespaces(args.get("metrics_namespaces")))
-        builds = _to(_pod.PORT, [_pods(gateway)] if gateway else clients)
+        metrics = _to([_envoy.METRICS_PORT], _namespaces(args.get("metrics_namespaces")))
+        # Of a farm the gateway asks the port that is open while a pod takes new builds.
+        builds = (
+            _to([_pod.PORT, READY_PORT], [_pods(gateway)]) if gateway else _to([_pod.PORT], clients)
+        )
         self._policy(
             "builds",
             args["workload"],
@@ -83,7 +99,7 @@ class NetworkPolicies(pulumi.ComponentResource):
             _egress(args.get("denied_networks", METADATA), args.get("builds_reach_pods", True)),
         )
         if gateway:
-            self._policy("gateway", gateway, [*_to(_envoy.PORT, clients), *metrics], None)
+            self._policy("gateway", gateway, [*_to([_envoy.PORT], clients), *metrics], None)
         self.register_outputs({})
 
     def _policy(
@@ -156,12 +172,14 @@ def _block(
     )
 
 
-def _to(port: int, peers: _Peers | None) -> list[k8s.networking.v1.NetworkPolicyIngressRuleArgs]:
+def _to(
+    ports: list[int], peers: _Peers | None
+) -> list[k8s.networking.v1.NetworkPolicyIngressRuleArgs]:
     """What lets *peers* in; everybody where that is none, and nobody where there are none."""
     if peers is not None and not peers:
         return []  # to Kubernetes, a rule without peers is one for everybody
-    ports = [k8s.networking.v1.NetworkPolicyPortArgs(port=port, protocol="TCP")]
-    return [k8s.networking.v1.NetworkPolicyIngressRuleArgs(from_=peers, ports=ports)]
+    tcp = [k8s.networking.v1.NetworkPolicyPortArgs(port=port, protocol="TCP") for port in ports]
+    return [k8s.networking.v1.NetworkPolicyIngressRuleArgs(from_=peers, ports=tcp)]
 
 
 def _egress(
@@ -179,14 +197,32 @@ def _egress(
         # Some engines never take a pod's address for one of a network.
         every = k8s.meta.v1.LabelSelectorArgs()
         peers.append(k8s.networking.v1.NetworkPolicyPeerArgs(namespace_selector=every))
-    names = k8s.networking.v1.NetworkPolicyEgressRuleArgs(
-        ports=[
-            k8s.networking.v1.NetworkPolicyPortArgs(port=_DNS, protocol=protocol)
-            for protocol in ("UDP", "TCP")
-        ]
-    )
+    names = [_names(_DNS)]
+    if not pods:
+        names.append(_names(*_DNS_OF_PODS, to=[_name_server(*each) for each in _NAME_SERVERS]))
     rest = [k8s.networking.v1.NetworkPolicyEgressRuleArgs(to=peers)] if peers else []
-    return [names, *rest]
+    return [*names, *rest]
+
+
+def _names(*ports: int, to: _Peers | None = None) -> k8s.networking.v1.NetworkPolicyEgressRuleArgs:
+    """What lets name servers at these *ports* be asked, anywhere or of those peers."""
+    return k8s.networking.v1.NetworkPolicyEgressRuleArgs(
+        to=to,
+        ports=[
+            k8s.networking.v1.NetworkPolicyPortArgs(port=port, protocol=protocol)
+            for port in ports
+            for protocol in ("UDP", "TCP")
+        ],
+    )
+
+
+def _name_server(
+    namespace: str, pods: dict[str, str] | None
+) -> k8s.networking.v1.NetworkPolicyPeerArgs:
+    return k8s.networking.v1.NetworkPolicyPeerArgs(
+        namespace_selector=_namespace(namespace),
+        pod_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=pods) if pods else None,
+    )
 
 
 def _is_in(network: str, all_of_it: str) -> bool:

@@ -26,6 +26,8 @@ RPCS = {
         "/containerd.services.content.v1.Content/Info",
         "/containerd.services.content.v1.Content/Read",
         "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        # Probes of load balancers, and grpc_health_probe.
+        "/grpc.health.v1.Health/",
     ),
     Role.ADMIN: ("/",),
 }

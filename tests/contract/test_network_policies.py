@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from pulumi_buildkit import NetworkPolicies, _envoy, _pod
+from pulumi_buildkit._drain import READY_PORT
 
 from tests.recording import Recording, record, record_program
 
@@ -33,6 +34,20 @@ WORKLOADS = ("Pod", "Deployment", "StatefulSet", "Job")
 NUMBERS = {"port": _envoy.METRICS_PORT, "protocol": "TCP"}
 CLIENTS = {"port": _envoy.PORT, "protocol": "TCP"}
 NAMES = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+NAMES_OF_PODS = {
+    "to": [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        },
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}},
+    ],
+    "ports": [
+        {"port": port, "protocol": protocol}
+        for port in (53, 5353, 8053)
+        for protocol in ("UDP", "TCP")
+    ],
+}
 PODS: dict[str, Any] = {"namespaceSelector": {}}
 
 
@@ -84,7 +99,8 @@ def test_only_the_gateway_reaches_buildkitd(keys: dict[str, Any]) -> None:
     made = record_program(**keys, networkPolicies={"sources": [{"namespace": "ci"}]})
     (rule,) = policies(made)["buildkitd"]["ingress"]
     gateway = {"podSelector": {"matchLabels": {"app": "buildkit-gateway"}}}
-    assert rule == {"from": [gateway], "ports": [{"port": _pod.PORT, "protocol": "TCP"}]}
+    ports = [{"port": port, "protocol": "TCP"} for port in (_pod.PORT, READY_PORT)]
+    assert rule == {"from": [gateway], "ports": ports}
     assert {"buildkit-gateway", "buildkitd"} <= {*apps(made)}
 
 
@@ -152,8 +168,9 @@ def test_who_reads_metrics_reads_buildkitd_s_too_where_it_has_some() -> None:
 
 
 def test_builds_reach_all_but_where_clouds_tell_credentials() -> None:
-    metadata = ["169.254.169.254/32", "169.254.169.252/32"]
-    rest = {"to": [*everywhere(metadata, ["fd00:ec2::254/128"]), PODS]}
+    metadata = ["169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32"]
+    metadata_v6 = ["fe80::/10", "fd00:ec2::/32", "fd20:ce::254/128"]
+    rest = {"to": [*everywhere(metadata, metadata_v6), PODS]}
     assert egress() == [NAMES, rest]
 
 
@@ -161,13 +178,17 @@ def test_what_is_denied_is_denied_in_its_own_family_of_addresses() -> None:
     networks = everywhere(["10.0.0.0/8"], ["fd00::/8"])
     denied = ["10.0.0.0/8", "fd00::/8"]
     assert egress(denied_networks=denied) == [NAMES, {"to": [*networks, PODS]}]
-    assert egress(denied_networks=denied, builds_reach_pods=False) == [NAMES, {"to": networks}]
+    assert egress(denied_networks=denied, builds_reach_pods=False) == [
+        NAMES,
+        NAMES_OF_PODS,
+        {"to": networks},
+    ]
 
 
 def test_builds_that_may_reach_nothing_reach_name_servers_only() -> None:
     """To Kubernetes, what is denied must be less than all, and no peers are all peers."""
     everything = ["0.0.0.0/0", "::/0"]
-    assert egress(denied_networks=everything, builds_reach_pods=False) == [NAMES]
+    assert egress(denied_networks=everything, builds_reach_pods=False) == [NAMES, NAMES_OF_PODS]
     assert egress(denied_networks=everything) == [NAMES, {"to": [PODS]}]
     assert egress(denied_networks=everything[1:]) == [
         NAMES,

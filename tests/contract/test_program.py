@@ -737,6 +737,7 @@ TEXTS: list[tuple[dict[str, Any], str, str, str, str]] = [
         *(*ENVOY, '"buildkitd-1.buildkitd-pods.build.svc"'),
     ),
     ({"gateway": {"keepalive": 7}}, *ENVOY, '"interval": "7s"'),
+    ({"gateway": {"keepaliveTimeout": 7}}, *ENVOY, '"timeout": "7s"'),
     ({"gateway": {"proxyProtocol": True}}, *ENVOY, "envoy.filters.listener.proxy_protocol"),
     (
         {"clients": {"ops": {"role": "admin"}}},

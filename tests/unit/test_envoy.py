@@ -37,7 +37,7 @@ Json = dict[str, Any]
 def bootstrap(
     protocol: Protocol, hold: int = 600, keepalive: int = 30, proxy_protocol: bool = False
 ) -> Json:
-    downstream = _envoy.Downstream(hold, keepalive, proxy_protocol)
+    downstream = _envoy.Downstream(hold, keepalive, proxy_protocol=proxy_protocol)
     return _envoy.bootstrap(protocol, _envoy.Upstream("buildkitd.build.svc", 1234), downstream)
 
 
@@ -196,11 +196,22 @@ def test_buildkitd_is_never_pinged(protocol: Protocol) -> None:
     assert "connection_keepalive" not in json.dumps(clusters(protocol))
 
 
+def options(document: Any) -> dict[str, int]:
+    """The options of sockets in *document*."""
+    return {o["description"]: o["int_value"] for o in objects(document) if "int_value" in o}
+
+
 @PROTOCOLS
-def test_a_freeze_of_a_minute_does_not_cut_buildkitd_off(protocol: Protocol) -> None:
+def test_an_interruption_of_a_minute_cuts_no_buildkitd_off(protocol: Protocol) -> None:
     (keepalive,) = (o["tcp_keepalive"] for o in objects(clusters(protocol)) if "tcp_keepalive" in o)
-    probing = keepalive["keepalive_interval"] * keepalive["keepalive_probes"]
-    assert keepalive["keepalive_time"] + probing > 60
+    assert keepalive["keepalive_interval"] * keepalive["keepalive_probes"] == 90
+    assert options(clusters(protocol)) == {"TCP_USER_TIMEOUT": 90_000}
+
+
+def test_an_interruption_of_a_minute_cuts_no_client_off() -> None:
+    assert requests_filter()["http2_protocol_options"]["connection_keepalive"]["timeout"] == "90s"
+    clients = options(bootstrap(Protocol.TCP)["static_resources"]["listeners"])
+    assert clients["TCP_KEEPINTVL"] * clients["TCP_KEEPCNT"] == 90
 
 
 @PROTOCOLS

@@ -76,9 +76,10 @@ def test_of_each_rpc_that_buildkit_defines_somebody_has_said_who_may_call_it() -
 
 def test_a_builder_may_call_what_builds_need_and_nothing_else(gateway: Gateway) -> None:
     others = {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", f"{CONTROL}/Solve/x"}
+    health = {f"/grpc.health.v1.Health/{rpc}" for rpc in ("Check", "Watch")}
     content = {f"/containerd.services.content.v1.Content/{rpc}" for rpc in ("Read", "Delete")}
     with client(gateway) as channel:
-        answers = {rpc: call(channel, rpc) for rpc in of_buildkit() | others | content}
+        answers = {rpc: call(channel, rpc) for rpc in of_buildkit() | others | content | health}
     refused = {rpc for rpc, code in answers.items() if code is grpc.StatusCode.PERMISSION_DENIED}
     assert refused == ADMIN_ONLY | others | {"/containerd.services.content.v1.Content/Delete"}
     assert {code for rpc, code in answers.items() if rpc not in refused} == {grpc.StatusCode.OK}
@@ -332,3 +333,11 @@ def test_with_the_proxy_protocol_who_does_not_speak_it_is_refused(tmp_path: Path
             pytest.raises((ssl.SSLError, ConnectionError)),
         ):
             context.wrap_socket(plain, server_hostname=UPSTREAM)
+
+
+def test_a_health_check_is_not_held(tmp_path: Path) -> None:
+    with running(tmp_path, Protocol.HTTP2) as gateway, client(gateway) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check").future(b"", timeout=20)
+        with pytest.raises(grpc.RpcError):
+            check.result(timeout=3)
+        assert check.code() is grpc.StatusCode.UNAVAILABLE

@@ -27,9 +27,13 @@ from tests.envoy_gateway import (
     write_clients,
 )
 from tests.running_gateway import (
+    METADATA,
+    REASON,
     SOLVE,
     Gateway,
+    details,
     envoy,
+    fail,
     free_port,
     on_this_machine,
     pem_files,
@@ -58,13 +62,18 @@ class Ready:
 
 
 class Answers(grpc.GenericRpcHandler):
-    """Answers each RPC with who it is."""
+    """Answers each RPC with who it is; one with a size in it by an error of that size."""
 
     def __init__(self, address: str) -> None:
         self._address = address.encode()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: self._address)
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+    def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        if request:
+            fail(context, int(request))
+        return self._address
 
 
 @dataclass
@@ -81,7 +90,7 @@ class Pods:
         if not directory.exists():
             self.gateway.internal.server(directory)
         ca, certificate, key = pem_files(directory)
-        server = grpc.server(futures.ThreadPoolExecutor(4), [Answers(address)])
+        server = grpc.server(futures.ThreadPoolExecutor(4), [Answers(address)], options=METADATA)
         credentials = grpc.ssl_server_credentials(
             [(key, certificate)], ca, require_client_auth=True
         )
@@ -168,7 +177,7 @@ def pods(tmp_path: Path) -> Iterator[Pods]:
 def client(gateway: Gateway, project: str = "", name: str = "dev") -> Iterator[grpc.Channel]:
     """A connection of its own to the gateway, which asks for the host name *project*."""
     ca, certificate, key = pem_files(gateway.client(name))
-    options: list[tuple[str, int | str]] = [("grpc.use_local_subchannel_pool", 1)]
+    options: list[tuple[str, int | str]] = [("grpc.use_local_subchannel_pool", 1), *METADATA]
     if project:
         options.append(("grpc.ssl_target_name_override", project))
     with grpc.secure_channel(
@@ -278,3 +287,11 @@ def test_by_least_request_who_builds_alone_meets_them_all(tmp_path: Path) -> Non
             pods.start(address)
         pods.takes_new_builds(*pods.addresses)
         assert {home(pods, PROJECTS[0]) for _ in range(30)} == {*pods.addresses}
+
+
+def test_a_failing_build_of_a_large_dockerfile_shows_its_error(pods: Pods) -> None:
+    size = 3 * 2**20
+    with client(pods.gateway, PROJECTS[0]) as channel:
+        error = channel.unary_unary(SOLVE).future(str(size).encode(), timeout=30)
+        assert (error.code(), error.details()) == (grpc.StatusCode.UNKNOWN, REASON)
+        assert ("grpc-status-details-bin", details(size)) in error.trailing_metadata()

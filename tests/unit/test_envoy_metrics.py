@@ -129,3 +129,33 @@ def test_bytes_are_counted_where_only_bytes_are_seen(tmp_path: Path) -> None:
     with running(tmp_path, Protocol.TCP) as gateway, buildkitd(gateway), client(gateway) as channel:
         solve(channel, size=1000).result()
         assert metrics(gateway)[received] > 1000
+
+
+TRICKS = [
+    "?|.*",
+    "?filter=.*",
+    "?&filter=.*",
+    "?usedonly",
+    "?text_readouts",
+    "?format=json",
+    "?histogram_buckets=detailed",
+    "?)|(.*",
+    ";x?|.*",
+    "/../stats",
+    "/",
+    "%3F%7C.*",
+    "//",
+]
+
+
+@pytest.mark.parametrize("path", [_envoy.METRICS_PATH, _envoy.BUILDS_PATH])
+def test_no_query_and_no_path_shows_more_than_the_metrics(gateway: Gateway, path: str) -> None:
+    def families(asked: str) -> set[bytes]:
+        return set(re.findall(rb"(?m)^# TYPE (\S+)", gateway.get("metrics", asked)))
+
+    expected = families(path)
+    assert expected
+    for trick in TRICKS:
+        assert families(f"{path}{trick}") in (expected, set()), trick
+    # A scraper with parameters of its own gets its answer.
+    assert families(f"{path}?a=b") == expected

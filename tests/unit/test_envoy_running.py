@@ -15,12 +15,16 @@ import grpc
 import pytest
 from cryptography import x509
 from pulumi_buildkit import Protocol, _envoy
+from pulumi_buildkit.certificates import client_uri
 
 from tests.envoy_gateway import (
     UPSTREAM,
     Authority,
     PrivateKey,
     ecdsa_key,
+    ed25519_key,
+    p384_key,
+    p521_key,
     rsa_key,
     write_certificates,
     write_clients,
@@ -66,23 +70,31 @@ class Greeting:
     first_frame: bytes
 
 
-def greet(gateway: Gateway, files: Path | None) -> Greeting:
+@contextlib.contextmanager
+def connection(
+    gateway: Gateway, files: Path | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+) -> Iterator[ssl.SSLSocket]:
     """Connect as the client with these *files*, by TLS 1.2: 1.3 refuses after the handshake."""
     context = ssl.create_default_context(cafile=str(gateway.client("any") / "ca.pem"))
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = context.maximum_version = version
     context.set_alpn_protocols(["h2", "http/1.1"])
     if files:
         context.load_cert_chain(files / "cert.pem", files / "key.pem")
     with (
-        socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=15) as plain,
         context.wrap_socket(plain, server_hostname=UPSTREAM) as connection,
     ):
-        certificate = connection.getpeercert() or {}
-        connection.sendall(HTTP2_PREFACE)
+        yield connection
+
+
+def greet(gateway: Gateway, files: Path | None) -> Greeting:
+    with connection(gateway, files) as client:
+        certificate = client.getpeercert() or {}
+        client.sendall(HTTP2_PREFACE)
         return Greeting(
-            connection.selected_alpn_protocol(),
+            client.selected_alpn_protocol(),
             str(certificate["serialNumber"]),
-            connection.recv(9),
+            client.recv(9),
         )
 
 
@@ -185,6 +197,33 @@ def test_what_create_certs_sh_makes_can_be_used(
     files = theirs.issue(ready.root / "clients" / "theirs", DNS_NAME)
     until(lambda: not refused(gateway, files), what=lambda: "their client is not let in")
     assert refused(gateway, ready.client("dev"))
+
+
+KEYS = [rsa_key, ecdsa_key, p384_key, p521_key, ed25519_key]
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+@BOTH
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_a_client_may_have_any_key_that_go_has(ready: Gateway, version: ssl.TLSVersion) -> None:
+    uri = x509.UniformResourceIdentifier(client_uri("dev"))
+    for new_key in KEYS:
+        files = ready.edge.issue(ready.root / new_key.__name__, uri, new_key=new_key)
+        with connection(ready, files, version) as client:
+            client.sendall(HTTP2_PREFACE)
+            assert client.recv(9)[3] == HTTP2_SETTINGS, new_key
+
+
+@BOTH
+@pytest.mark.parametrize("new_key", KEYS)
+def test_a_client_s_ca_may_have_any_key_that_go_has(
+    ready: Gateway, new_key: Callable[[], PrivateKey]
+) -> None:
+    theirs = Authority("theirs", new_key)
+    write_certificates(ready.root, theirs, ready.internal, server_key=ecdsa_key)
+    gateway = dataclasses.replace(ready, edge=theirs)
+    files = theirs.client(ready.root / "clients" / "theirs", "dev")
+    until(lambda: not refused(gateway, files), what=lambda: "their client is not let in")
 
 
 def refused(gateway: Gateway, files: Path | None) -> bool:
@@ -354,3 +393,20 @@ def test_whoever_scales_buildkitd_sees_nothing_else_of_the_gateway(gateway: Gate
         assert gateway.get("metrics", path) == b""
     names = {_envoy.RUNNING_METRIC, _envoy.WAITING_METRIC}
     assert {*numbers(gateway)} == names
+
+
+@pytest.mark.parametrize("timeout", [3, 6])
+def test_a_client_has_the_time_that_it_is_given_to_answer_a_ping(
+    tmp_path: Path, timeout: int
+) -> None:
+    with (
+        running(tmp_path, Protocol.HTTP2, keepalive=1, keepalive_timeout=timeout) as gateway,
+        connection(gateway, gateway.client("dev")) as client,
+    ):
+        client.sendall(HTTP2_PREFACE)
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while client.recv(1024):
+                pass
+        # Envoy adds up to 15 % to the interval.
+        assert timeout + 1 < time.monotonic() - began < timeout + 2

@@ -52,7 +52,7 @@ KEYS = (
 GATEWAY_KEYS = (
     "the keys are enabled, protocol, service, host, port, nodePort, annotations, "
     "loadBalancerClass, sourceRanges, externalTrafficPolicy, proxyProtocol, replicas, "
-    "maxUnavailable, spread, resources, hold, keepalive, image"
+    "maxUnavailable, spread, resources, hold, keepalive, keepaliveTimeout, image"
 )
 NO_NETWORK = "is no network; write it as ADDRESS/BITS, as 192.0.2.0/24, with no bit of a host in it"
 MISTAKES: list[tuple[dict[str, Any], str]] = [

@@ -1,0 +1,134 @@
+"""A real Envoy passes on what BuildKit itself passes on, however many and however large."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from pulumi_buildkit import Protocol
+
+from tests.running_gateway import (
+    REASON,
+    SOLVE,
+    Gateway,
+    buildkitd,
+    client,
+    details,
+    fail,
+    running,
+    solve,
+    until,
+)
+
+# `docker buildx bake` with 1,000 targets, and what else its client asks.
+STREAMS = 3100
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    with running(tmp_path, Protocol.HTTP2) as gateway:
+        yield gateway
+
+
+def active(gateway: Gateway) -> dict[str, int]:
+    return gateway.statistics("^(http.buildkit.downstream|cluster.buildkitd.upstream)_rq_active$")
+
+
+def test_a_connection_has_as_many_streams_as_a_bake_of_a_thousand_targets(
+    gateway: Gateway,
+) -> None:
+    go_on = threading.Event()
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        go_on.wait(60)
+        return context.peer().encode()
+
+    with buildkitd(gateway, answer=answer), client(gateway) as channel:
+        calls = [channel.unary_unary(SOLVE).future(b"", timeout=60) for _ in range(STREAMS)]
+        try:
+            until(
+                lambda: set(active(gateway).values()) == {STREAMS},
+                what=lambda: str(active(gateway)),
+            )
+        finally:
+            go_on.set()
+        # On a second connection they would be other builds'.
+        assert len({call.result() for call in calls}) == 1
+
+
+def test_cancelled_streams_leave_the_others_of_their_connection_alone(gateway: Gateway) -> None:
+    go_on = threading.Event()
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        go_on.wait(60)
+        return b"built"
+
+    with buildkitd(gateway, answer=answer), client(gateway) as channel:
+        stays = channel.unary_unary(SOLVE).future(b"", timeout=60)
+        until(lambda: set(active(gateway).values()) == {1}, what=lambda: str(active(gateway)))
+        calls = [channel.unary_unary(SOLVE).future(b"", timeout=60) for _ in range(1000)]
+        until(lambda: set(active(gateway).values()) == {1001}, what=lambda: str(active(gateway)))
+        for call in calls:
+            call.cancel()
+        until(lambda: set(active(gateway).values()) == {1}, what=lambda: str(active(gateway)))
+        go_on.set()
+        assert stays.result() == b"built"
+
+
+def test_many_headers_pass_both_ways(gateway: Gateway) -> None:
+    many = tuple((f"x-{number}", "value") for number in range(1000))
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.send_initial_metadata(many)
+        context.set_trailing_metadata(many)
+        return str(len(set(context.invocation_metadata()) & set(many))).encode()
+
+    with buildkitd(gateway, answer=answer), client(gateway) as channel:
+        call = channel.unary_unary(SOLVE).future(b"", timeout=20, metadata=many)
+        assert call.result() == b"1000"
+        for metadata in (call.initial_metadata(), call.trailing_metadata()):
+            assert {(name, value) for name, value in metadata} >= {*many}
+
+
+@pytest.mark.parametrize("kib", [1, 59, 64, 100, 1024, 3 * 1024])
+def test_an_error_reaches_the_client_with_a_dockerfile_of_any_size(
+    gateway: Gateway, kib: int
+) -> None:
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        fail(context, kib * 1024)
+
+    with buildkitd(gateway, answer=answer), client(gateway) as channel:
+        error = solve(channel)
+        assert (error.code(), error.details()) == (grpc.StatusCode.UNKNOWN, REASON)
+        assert ("grpc-status-details-bin", details(kib * 1024)) in error.trailing_metadata()
+
+
+# gRPC puts five bytes before a message. https://github.com/envoyproxy/envoy/issues/40821: Envoy's
+# codec oghttp2 lost the trailers of a body that was as large as HTTP/2's first window.
+EDGES = {16384: 60, 65535: 60, 2 * 65535: 60, 2**20: 60, 16 * 2**20 - 64: 4}
+EACH_EDGE = pytest.mark.parametrize(("edge", "sizes"), EDGES.items())
+
+
+@EACH_EDGE
+def test_a_response_of_any_size_keeps_its_trailers(gateway: Gateway, edge: int, sizes: int) -> None:
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.set_trailing_metadata((("last", "word"),))
+        return bytes(int(request))
+
+    with buildkitd(gateway, answer=answer), client(gateway) as channel:
+        for size in around(edge, sizes):
+            call = channel.unary_unary(SOLVE).future(str(size).encode(), timeout=20)
+            assert len(call.result()) == size
+            assert ("last", "word") in call.trailing_metadata()
+
+
+@EACH_EDGE
+def test_a_request_of_any_size_ends(gateway: Gateway, edge: int, sizes: int) -> None:
+    with buildkitd(gateway), client(gateway) as channel:
+        for size in around(edge, sizes):
+            assert solve(channel, size).result().endswith(f" {size}".encode())
+
+
+def around(edge: int, sizes: int) -> range:
+    return range(edge - 5 - sizes // 2, edge - 5 + sizes // 2)
