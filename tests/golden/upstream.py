@@ -93,7 +93,10 @@ def _shown(value: Any) -> str:
         return ABSENT
     if isinstance(value, dict):
         return ", ".join(value) or "{}"
-    return " ".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        # A script of many lines has a name, which comes after it.
+        return " ".join("…" if "\n" in word else word for word in value)
+    return str(value)
 
 
 def _called(where: str, name: str) -> str:
