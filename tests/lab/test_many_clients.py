@@ -25,8 +25,8 @@ MEGABYTES = 300  # megabytes of a context, of which half is there before the res
 RECEIVED = "http.buildkit.downstream_cx_rx_bytes_total"
 # Not the default, so that the pod is a new one, which has not grown yet.
 KEEPALIVE = 25
-# A client has ten seconds to answer.
-ANSWERS_WITHIN = KEEPALIVE + 10
+TIMEOUT = 10
+ANSWERS_WITHIN = KEEPALIVE + TIMEOUT
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,11 @@ def alone(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> Itera
     for configure in configuring(lab, tmp_path_factory.mktemp("alone")):
         installation = configure(
             {
-                "buildkit:gateway": {"replicas": 1, "keepalive": KEEPALIVE},
+                "buildkit:gateway": {
+                    "replicas": 1,
+                    "keepalive": KEEPALIVE,
+                    "keepaliveTimeout": TIMEOUT,
+                },
                 # Who prunes has to be.
                 "buildkit:clients": {"dev": {"role": "admin"}},
             }
