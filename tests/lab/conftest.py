@@ -163,8 +163,7 @@ class Installation:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=300,
-            **options,
+            **{"timeout": 300, **options},
         )
 
     def buildctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
