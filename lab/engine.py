@@ -1,16 +1,14 @@
-"""The Pulumi that runs the program: the official one where it can be had, else the lab's own.
+"""The Pulumi that runs the program: the official one where it is installed, else the lab's own.
 
-The official one is the CLI with its language host, and it installs the provider plugins by itself.
-The lab's own is the CLI built from its Go module, the Automation API in place of the language
-host, and `lab.providers` in place of the plugins.
+The lab's own is official too, as far as Go modules have it: CLI, language hosts and the Kubernetes
+provider. `lab.providers` serves tls and random.
 """
 
 import importlib.metadata
+import json
 import os
-import runpy
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,12 +20,10 @@ from typing import Any, TypeVar
 import yaml
 from pulumi import automation
 
-from lab import LabError, files, interrupt, progress, providers
+from lab import LabError, build, files, interrupt, progress, providers, stack_file
 from lab.paths import CACHE, REPO
 
-PROJECT = "buildkit"
 _LANGUAGE_HOST = "pulumi-language-python"
-_DOWNLOADS = "get.pulumi.com"
 _Result = TypeVar("_Result")
 
 
@@ -57,16 +53,13 @@ class Engine:
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
             "PULUMI_SKIP_UPDATE_CHECK": "true",
         }
+        if not self.official:
+            self.environment["PULUMI_HOME"] = str(state / "home")
+            _install_plugins(state / "home" / "plugins", tools)
         ours = Path(sys.executable).parent  # buildkit-pod; last, since it has a Python too
-        path = (self.official or self._own_plugins(), tools, os.environ["PATH"], ours)
+        path = (self.official or tools, tools, os.environ["PATH"], ours)
         # The Automation API looks for the CLI on this process's own PATH.
         os.environ["PATH"] = self.environment["PATH"] = os.pathsep.join(map(str, path))
-
-    def _own_plugins(self) -> Path:
-        plugins = self.state / "plugins"
-        providers.install(plugins, sys.executable)
-        self.environment["PULUMI_HOME"] = str(self.state / "home")
-        return plugins
 
     @cached_property
     def command(self) -> automation.PulumiCommand:
@@ -92,63 +85,92 @@ def description(official: Path | None) -> str:
     """A Pulumi in one line: the one in a directory, or the lab's own."""
     if official:
         return f"Pulumi: the official CLI, language host and plugins, from {official}"
-    version = importlib.metadata.version("pulumi")
+    host = build.version("pulumi-language-python", build.PULUMI_SDK)
     return (
-        f"Pulumi: the lab's own (CLI {version} from its Go module, inline program, "
-        "plugins of lab/providers)"
+        f"Pulumi: CLI {importlib.metadata.version('pulumi')}, Python language host {host} and "
+        f"Kubernetes provider {build.KUBERNETES_PROVIDER_VERSION} from their Go modules, "
+        "tls and random of lab/providers"
     )
 
 
 def official_cli() -> Path | None:
-    """The directory of a CLI with its language host: on the PATH, or installed if it can be."""
+    """The directory of a CLI with its language host on the PATH, unless the lab built them."""
     host = shutil.which(_LANGUAGE_HOST)
-    if host:
-        return Path(host).parent
-    installed = CACHE / "pulumi" / "bin"
-    if not (installed / _LANGUAGE_HOST).exists() and _resolves(_DOWNLOADS):
-        with progress.step("Pulumi's official CLI"):
-            automation.PulumiCommand.install(root=str(installed.parent))
-    return installed if (installed / _LANGUAGE_HOST).exists() else None
+    return Path(host).parent if host and CACHE not in Path(host).parents else None
 
 
-def _resolves(host: str) -> bool:
-    try:
-        return bool(socket.getaddrinfo(host, 443))
-    except OSError:
-        return False
+def _install_plugins(plugins: Path, tools: Path) -> None:
+    """Install the plugins as `pulumi plugin install` would, in the versions that the SDKs ask for.
+
+    The Kubernetes provider is older than that, which Pulumi warns of and works with.
+    """
+    for package in ("kubernetes", *providers.PACKAGES):
+        wanted = importlib.metadata.version(f"pulumi-{package}")
+        directory = plugins / f"resource-{package}-v{wanted}"
+        directory.mkdir(parents=True, exist_ok=True)
+        if package == "kubernetes":
+            _install_kubernetes(directory, tools)
+        else:
+            providers.install(directory, package, sys.executable)
+
+
+def _install_kubernetes(directory: Path, tools: Path) -> None:
+    """Have the provider's schema and mapping beside it: lab/tools/pulumi-kubernetes/provider."""
+    plugin = directory / "pulumi-resource-kubernetes"
+    built = (tools / plugin.name).resolve()
+    if plugin.exists() and plugin.resolve() == built:
+        return
+    module = build.module_dir("pulumi-kubernetes", build.KUBERNETES_PROVIDER)
+    upstream = module / "cmd" / plugin.name
+    schema = json.loads((upstream / "schema.json").read_text())
+    schema["version"] = build.KUBERNETES_PROVIDER_VERSION
+    files.write(directory / "schema.json", json.dumps(schema))
+    mapping = "terraform-mapping.json"
+    files.write(directory / mapping, (upstream / mapping).read_bytes())
+    plugin.unlink(missing_ok=True)
+    plugin.symlink_to(built)
 
 
 class Stack:
-    """One stack of the program, in a project directory that Pulumi may write to.
-
-    Pulumi writes to a stack's file, and the checkout's must not change: the directory has a copy
-    of it, with the *overrides* merged in, and links to everything else.
-    """
+    """One stack of the program, in a project directory that Pulumi may write a stack file to."""
 
     def __init__(
         self,
         engine: Engine,
         name: str,
-        overrides: Mapping[str, Any] | None = None,
+        directory: Path = REPO,
         kubeconfig: Path | None = None,
     ) -> None:
-        """Take the configuration of Pulumi.dev.yaml with *overrides* by key."""
+        """Take the stack file as it stands in the *directory*."""
         self._engine = engine
         self.name = name
-        self.directory = engine.state / "projects" / name
+        self.directory = directory
         self._environment = dict(engine.environment)
         if kubeconfig:
             self._environment["KUBECONFIG"] = str(kubeconfig)
         self._selected: automation.Stack | None = None
-        self.configure(overrides or {})
+
+    @classmethod
+    def copied(
+        cls,
+        engine: Engine,
+        name: str,
+        overrides: Mapping[str, Any] | None = None,
+        kubeconfig: Path | None = None,
+    ) -> "Stack":
+        """A stack whose file is Pulumi.dev.yaml with *overrides*, in a directory of its own."""
+        stack = cls(engine, name, engine.state / "projects" / name, kubeconfig)
+        stack.configure(overrides or {})
+        return stack
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration that the program is given."""
-        return yaml.safe_load(self._file.read_text())["config"]
+        return stack_file.read(self.file).get("config", {})
 
     @property
-    def _file(self) -> Path:
+    def file(self) -> Path:
+        """The stack file."""
         return self.directory / f"Pulumi.{self.name}.yaml"
 
     def configure(self, overrides: Mapping[str, Any]) -> None:
@@ -159,10 +181,8 @@ class Stack:
             if not link.is_symlink():
                 link.symlink_to(REPO / file)
         shutil.copyfile(REPO / "Pulumi.yaml", self.directory / "Pulumi.yaml")
-        kept = (yaml.safe_load(self._file.read_text()) or {}) if self._file.exists() else {}
-        dev = yaml.safe_load((REPO / "Pulumi.dev.yaml").read_text())
-        config = merge(dev["config"], overrides)
-        files.write(self._file, yaml.safe_dump({**kept, "config": config}, sort_keys=False))
+        content = {**stack_file.read(self.file), "config": merge(dev_config(), overrides)}
+        files.write(self.file, yaml.safe_dump(content, sort_keys=False))
 
     def up(self, **options: Any) -> automation.UpResult:
         """Create or update what the configuration says."""
@@ -179,7 +199,7 @@ class Stack:
         return self._run("refresh", lambda stack, say: stack.refresh(on_output=say, on_error=say))
 
     def destroy(self) -> automation.DestroyResult:
-        """Delete everything, and the stack."""
+        """Delete everything, and the stack with its file."""
         result = self._run(
             "destroy", lambda stack, say: stack.destroy(on_output=say, on_error=say, remove=True)
         )
@@ -192,10 +212,16 @@ class Stack:
             self._select().cancel()
 
     def recover(self) -> None:
-        """Go on after an operation that was killed, when no other can be under way.
+        """Go on after an operation that was killed.
 
         Its lock is let go, and objects that it may have made without recording them are taken.
+
+        Raises:
+            StackError: an operation is still under way, or the state can't be read.
         """
+        if holder := self._lock_holder():
+            line = f"pulumi is at work on the stack {self.name} (process {holder}); wait for it"
+            raise StackError(line, line)
         try:
             with interrupt.deferred():
                 stack = self._select()
@@ -232,6 +258,15 @@ class Stack:
             raise StackError(f"pulumi {' '.join(arguments)} failed: {done.stderr}", done.stderr)
         return done.stdout
 
+    def _lock_holder(self) -> int | None:
+        """The process on this machine that holds the stack's lock, if it runs."""
+        locks = self._engine.state / ".pulumi" / "locks"
+        for lock in locks.glob(f"*/*/{self.name}/*.json"):
+            holder = json.loads(lock.read_text() or "{}").get("pid")
+            if holder and Path(f"/proc/{holder}").exists():
+                return holder
+        return None
+
     def _run(
         self, verb: str, operation: Callable[[automation.Stack, Callable[[str], Any]], _Result]
     ) -> _Result:
@@ -242,7 +277,7 @@ class Stack:
             print(line.rstrip("\n"), flush=True)
 
         step = progress.step(f"pulumi {verb} of the stack {self.name}")
-        with step, interrupt.deferred(), _variables(self._environment):
+        with step, interrupt.deferred():
             try:
                 return operation(self._select(), say)
             except automation.CommandError as error:
@@ -253,47 +288,23 @@ class Stack:
     def _select(self) -> automation.Stack:
         """The stack, made if there is none: once, since each question takes the CLI's start."""
         if not self._selected:
-            self._selected = self._create_or_select()
-        return self._selected
-
-    def _create_or_select(self) -> automation.Stack:
-        options = automation.LocalWorkspaceOptions(
-            work_dir=str(self.directory),
-            env_vars=self._environment,
-            pulumi_command=self._engine.command,
-        )
-        if self._engine.official:
-            return automation.create_or_select_stack(
+            options = automation.LocalWorkspaceOptions(
+                env_vars=self._environment, pulumi_command=self._engine.command
+            )
+            self._selected = automation.create_or_select_stack(
                 self.name, work_dir=str(self.directory), opts=options
             )
-        return automation.create_or_select_stack(
-            self.name, project_name=PROJECT, program=self._program, opts=options
-        )
+        return self._selected
 
-    def _program(self) -> None:
-        """Run the program in this process, as the language host would in one of its own."""
-        sys.path.insert(0, str(self.directory))
-        try:
-            runpy.run_path(str(self.directory / "__main__.py"), run_name="__main__")
-        finally:
-            sys.path.remove(str(self.directory))
+
+def dev_config() -> dict[str, Any]:
+    """The configuration of Pulumi.dev.yaml."""
+    return stack_file.read(REPO / "Pulumi.dev.yaml").get("config", {})
 
 
 def values(outputs: automation.OutputMap) -> dict[str, Any]:
     """A stack's outputs, secrets in the clear."""
     return {name: output.value for name, output in outputs.items()}
-
-
-@contextmanager
-def _variables(environment: Mapping[str, str]) -> Iterator[None]:
-    """Have an inline program meet the *environment* that the language host would give it."""
-    before = dict(os.environ)
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

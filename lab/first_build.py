@@ -15,42 +15,64 @@ from lab import LabError, client, progress, registry
 from lab.network import REGISTRY
 
 CONTEXT = Path(__file__).parent / "hello"
-REPOSITORY = "hello"
+IMAGE = f"{REGISTRY}/hello:latest"
+BUILT_BY_A_JOB = "built by a Job"
+SAMPLE_JOB: dict[str, Any] = {
+    "files": {"Dockerfile": (CONTEXT / "Dockerfile").read_text()},
+    "buildArgs": {"GREETING": BUILT_BY_A_JOB},
+    "outputs": [{"type": "image", "name": IMAGE, "push": True}],
+}
+"""What `buildkit:mode: job` builds where the configuration names nothing."""
 
 
-def here(outputs: Mapping[str, Any], tools: Path) -> str:
-    """Build an image on the lab's node, push it and read it back; its reference.
+def here(outputs: Mapping[str, Any], tools: Path, kubeconfig: Path) -> str:
+    """Build an image on the lab's node, push it and read it back; what was done.
+
+    A Job has built while the stack was made: then only its image is read.
 
     Raises:
         LabError: one of the three failed.
     """
+    if "endpoint" not in outputs:
+        return f"{outputs['workload']} built {_read_back(BUILT_BY_A_JOB)}"
     greeting = f"built by BuildKit in {outputs['namespace']}, {secrets.token_hex(4)}"
-    reference = f"{REGISTRY}/{REPOSITORY}:latest"
-    with progress.step("first build through the gateway"):
+    with progress.step(f"first build by {outputs['endpoint']}"):
         _build(
             outputs,
             tools,
+            kubeconfig,
             *(f"--local=context={CONTEXT}", f"--local=dockerfile={CONTEXT}"),
             *("--opt", f"build-arg:GREETING={greeting}"),
-            *("--output", f"type=image,name={reference},push=true"),
+            *("--output", f"type=image,name={IMAGE},push=true"),
         )
-        found = registry.read_file(REGISTRY, REPOSITORY, "latest", "greeting").decode().strip()
+        return f"{_read_back(greeting)} was built, pushed and read back"
+
+
+def _read_back(greeting: str) -> str:
+    """The image's reference, when it holds the *greeting*."""
+    name, _, tag = IMAGE.partition("/")[2].partition(":")
+    found = registry.read_file(REGISTRY, name, tag, "greeting").decode().strip()
     if found != greeting:
-        raise LabError(f"{reference} holds {found!r} where {greeting!r} was built")
-    return reference
+        raise LabError(f"{IMAGE} holds {found!r} where {greeting!r} was built")
+    return IMAGE
 
 
-def elsewhere(outputs: Mapping[str, Any], tools: Path, kubeconfig: Path) -> None:
-    """Build an image on another cluster, from nothing that it would have to fetch.
+def elsewhere(outputs: Mapping[str, Any], tools: Path, kubeconfig: Path) -> str:
+    """Build an image on another cluster, from nothing that it would have to fetch; what was done.
 
     Raises:
         LabError: the build failed, or no way leads to the gateway.
     """
-    with progress.step("first build through the gateway"), _way_in(outputs, tools, kubeconfig):
-        from_scratch(outputs, tools)
+    if "endpoint" not in outputs:
+        return f"{outputs['workload']} built what buildkit:job says"
+    with progress.step(f"first build by {outputs['endpoint']}"):
+        from_scratch(outputs, tools, kubeconfig=kubeconfig)
+    return f"an image was built in {outputs['namespace']} and fetched"
 
 
-def from_scratch(outputs: Mapping[str, Any], tools: Path, name: str = "") -> None:
+def from_scratch(
+    outputs: Mapping[str, Any], tools: Path, name: str = "", kubeconfig: Path | None = None
+) -> None:
     """Build an image from nothing that would have to be fetched, as the first client; fetch it.
 
     With a *name* the client asks for that server, as if it had dialled it.
@@ -63,6 +85,7 @@ def from_scratch(outputs: Mapping[str, Any], tools: Path, name: str = "") -> Non
         _build(
             outputs,
             tools,
+            kubeconfig,
             *(f"--local=context={directory}", f"--local=dockerfile={CONTEXT}"),
             *("--opt", "filename=scratch.Dockerfile"),
             *("--output", f"type=local,dest={directory}/image"),
@@ -72,14 +95,20 @@ def from_scratch(outputs: Mapping[str, Any], tools: Path, name: str = "") -> Non
             raise LabError("the build ended well, but its result did not come back")
 
 
-def _build(outputs: Mapping[str, Any], tools: Path, *arguments: str, name: str = "") -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        certificates = Path(directory)
-        client.write_certificates(outputs, next(iter(outputs["clients"])), certificates)
-        buildctl = client.buildctl(outputs["endpoint"], certificates, name)
+def _build(
+    outputs: Mapping[str, Any],
+    tools: Path,
+    kubeconfig: Path | None,
+    *arguments: str,
+    name: str = "",
+) -> None:
+    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    if kubeconfig:
+        environment["KUBECONFIG"] = str(kubeconfig)
+    with _connection(outputs, environment, name) as buildctl:
         result = subprocess.run(
             [*buildctl, "build", "--progress=plain", "--frontend=dockerfile.v0", *arguments],
-            executable=tools / "buildctl",
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -90,20 +119,43 @@ def _build(outputs: Mapping[str, Any], tools: Path, *arguments: str, name: str =
 
 
 @contextmanager
-def _way_in(outputs: Mapping[str, Any], tools: Path, kubeconfig: Path) -> Iterator[None]:
-    """`kubectl port-forward` while this lasts, where the endpoint is this machine's loopback."""
-    host, port = outputs["endpoint"].rsplit(":", 1)
-    if host not in ("127.0.0.1", "localhost"):
-        yield
+def _connection(
+    outputs: Mapping[str, Any], environment: Mapping[str, str], name: str
+) -> Iterator[list[str]]:
+    """The start of a buildctl command line, by the way that the stack's own clients go."""
+    endpoint = outputs["endpoint"]
+    if endpoint.startswith("kube-pod://"):
+        yield ["buildctl", "--addr", endpoint]
         return
-    if _answers(host, int(port)):
+    with _way_in(outputs, environment) as (address, server), tempfile.TemporaryDirectory() as files:
+        certificates = Path(files)
+        client.write_certificates(outputs, next(iter(outputs["clients"])), certificates)
+        yield client.buildctl(address, certificates, name or server)
+
+
+@contextmanager
+def _way_in(
+    outputs: Mapping[str, Any], environment: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """An address to dial, and the server's name if that is another one.
+
+    `kubectl port-forward` lasts as long where the endpoint is this machine's loopback, or a name
+    that only the cluster knows.
+    """
+    host, port = outputs["endpoint"].rsplit(":", 1)
+    loopback = host in ("127.0.0.1", "localhost")
+    if not loopback and not host.endswith(".svc"):
+        yield outputs["endpoint"], ""
+        return
+    if loopback and _answers(host, int(port)):
         raise LabError(f"{host}:{port} is taken by another process: end it, or set gateway.port")
+    service = outputs.get("gateway", outputs["workload"]).partition("/")[2]
     forward = subprocess.Popen(
         [
-            *(str(tools / "kubectl"), "--namespace", outputs["namespace"], "port-forward"),
-            *("service/buildkit-gateway", port),
+            *("kubectl", "--namespace", outputs["namespace"], "port-forward"),
+            *(f"service/{service}", port if loopback else f":{port}"),
         ],
-        env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -112,7 +164,7 @@ def _way_in(outputs: Mapping[str, Any], tools: Path, kubeconfig: Path) -> Iterat
         said = forward.stdout.readline() if forward.stdout else ""
         if not said.startswith("Forwarding"):
             raise LabError(f"kubectl port-forward failed: {said.strip()}")
-        yield
+        yield said.split()[2], host
     finally:
         forward.terminate()
         forward.wait()

@@ -6,13 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import build, cluster, debian, image_store, network, node, owner, preflight
-from lab.engine import Engine, Stack
+from lab import (
+    build,
+    cluster,
+    debian,
+    image_store,
+    network,
+    node,
+    owner,
+    preflight,
+    providers,
+    stack_file,
+)
+from lab.engine import Engine, Stack, dev_config, merge
 from lab.network import ADDRESS, REGISTRY
-from lab.paths import STATE
+from lab.paths import REPO, STATE
 
 BASE_IMAGE = "docker.io/library/debian:bookworm-slim"
+STACK = "lab"
 NODE_PORT = 31234
+COMPONENTS = REPO / "components"
+STACK_FILE = REPO / f"Pulumi.{STACK}.yaml"
 REGISTRIES: dict[str, Any] = {
     "docker.io": {"mirrors": [REGISTRY]},
     REGISTRY: {"http": True},
@@ -25,7 +39,7 @@ class Lab:
 
     node: node.Node
     engine: Engine
-    name: str = "dev"
+    name: str = STACK
     """Of the stack that is meant where none is named."""
     node_port: int = NODE_PORT
     """Where that one's clients dial the node."""
@@ -43,13 +57,22 @@ class Lab:
         }
 
     def stack(self, name: str = "", overrides: dict[str, Any] | None = None) -> Stack:
-        """A stack of the program on the lab's node; *overrides* replace the lab's own."""
-        return Stack(
+        """A stack in a directory of its own; *overrides* replace what the lab needs."""
+        return Stack.copied(
             self.engine,
             name or self.name,
             self.overrides if overrides is None else overrides,
             kubeconfig=self.node.kubeconfig,
         )
+
+    def own_stack(self) -> Stack:
+        """The stack of the checkout's own directory, which `make up` makes."""
+        return Stack(self.engine, STACK, REPO, self.node.kubeconfig)
+
+    def write_stack_file(self) -> None:
+        """Have a Pulumi.lab.yaml that agrees with Pulumi.dev.yaml."""
+        record = self.engine.state / STACK_FILE.name
+        stack_file.update(STACK_FILE, record, merge(dev_config(), self.overrides))
 
 
 def kubeconfig_of_another_cluster() -> Path | None:
@@ -78,6 +101,8 @@ def start() -> Lab:
     lab = Lab(node.Node(tools, images), Engine(tools, STATE / "pulumi"))
     lab.node.start()
     cluster.install(lab.node)
+    if not lab.engine.official:
+        providers.install_component(COMPONENTS, sys.executable)
     _publish_base_image(lab.node)
     return lab
 
@@ -94,6 +119,8 @@ def running() -> Lab | None:
 def stop() -> None:
     """Leave the machine as it was, whatever is left of the lab."""
     node.Node(build.tools(), {}).stop()
+    for made in (STACK_FILE, COMPONENTS / providers.COMPONENT):
+        made.unlink(missing_ok=True)
 
 
 def _publish_base_image(lab_node: node.Node) -> None:

@@ -1,6 +1,6 @@
-"""The lab's own stand-ins for Pulumi's resource plugins, for where the official ones can't be had.
+"""The lab's own servers for the plugins tls and random: the official ones are in no registry.
 
-Each is a process that serves the provider protocol; the engine finds it on the PATH by its name.
+Each is a process that serves the provider protocol; the engine starts it as it starts any plugin.
 """
 
 import shlex
@@ -9,25 +9,21 @@ from pathlib import Path
 from lab import files
 from lab.paths import REPO
 
-PACKAGES = ("kubernetes", "random", "tls")
+PACKAGES = ("random", "tls")
+COMPONENT = "pulumi-resource-buildkit"
 
 
-def install(bin_dir: Path, python: str) -> None:
-    """Put a `pulumi-resource-NAME` for each package into a directory for the engine's PATH."""
-    bin_dir.mkdir(parents=True, exist_ok=True)
-    for package in PACKAGES:
-        command = f"PYTHONPATH={shlex.quote(str(REPO))} exec {shlex.quote(python)} -m lab.providers"
-        _executable(bin_dir, package, f"{command}.{package}")
-
-
-def install_component(directory: Path, package: str, python: str) -> None:
-    """Make the component provider in a *directory* start as the language host would start it.
-
-    The engine asks no language host where a project's package has an executable of its own.
-    """
-    _executable(directory, package, f"exec {shlex.quote(python)} {shlex.quote(str(directory))}")
-
-
-def _executable(directory: Path, package: str, command: str) -> None:
-    script = f'#!/bin/sh\n{command} "$@"\n'
+def install(directory: Path, package: str, python: str) -> None:
+    """Put the executable of a *package* into the *directory* of its plugin."""
+    command = f"PYTHONPATH={shlex.quote(str(REPO))} exec {shlex.quote(python)} -P -m lab.providers"
+    script = f'#!/bin/sh\n{command}.{package} "$@"\n'
     files.write(directory / f"pulumi-resource-{package}", script, mode=0o755)
+
+
+def install_component(components: Path, python: str) -> None:
+    """Have the component provider start by itself, where a project names its directory.
+
+    The CLI tells a language host the directory in a field that the lab's host does not know.
+    """
+    script = f'#!/bin/sh\nexec {shlex.quote(python)} "$(dirname "$0")" "$@"\n'
+    files.write(components / COMPONENT, script, mode=0o755)

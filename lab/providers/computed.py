@@ -1,11 +1,45 @@
 """Resources that are computed from their inputs, with no API behind them: tls and random."""
 
+import importlib.metadata
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from lab.providers.server import Change, CheckFailed, Diff, Operation, Provider
-from lab.providers.values import UNKNOWN, Properties, Secret, has_unknown, plain
+from pulumi.provider.experimental.property_value import PropertyValue
+from pulumi.provider.experimental.provider import (
+    CheckFailure,
+    CheckRequest,
+    CheckResponse,
+    ConfigureRequest,
+    ConfigureResponse,
+    CreateRequest,
+    CreateResponse,
+    DeleteRequest,
+    DiffRequest,
+    DiffResponse,
+    GetSchemaRequest,
+    GetSchemaResponse,
+    PropertyDiff,
+    PropertyDiffKind,
+    Provider,
+    ReadRequest,
+    ReadResponse,
+    UpdateRequest,
+    UpdateResponse,
+)
+from pulumi.runtime.rpc import UNKNOWN
+
+Properties = dict[str, Any]
+"""Plain values: no nulls, secrets unmarked, whole numbers as int, unknown values as `UNKNOWN`."""
+
+Failure = tuple[str, str]
+"""An input and the reason why it is invalid."""
+
+OLD_INPUTS = "__inputs"
+"""The key in `DiffRequest.old_state` under which the server adds the old inputs."""
+
+_Values = dict[str, PropertyValue]
 
 
 def _nothing(values: Properties) -> Iterable[Any]:
@@ -13,82 +47,161 @@ def _nothing(values: Properties) -> Iterable[Any]:
 
 
 @dataclass(frozen=True)
-class Computed:
-    """A kind of resource. A change of any input replaces it, but of those in `in_place`."""
+class ResourceType:
+    """A type of resource. A changed input replaces the resource unless it is in `in_place`."""
 
     compute: Callable[[Properties], tuple[str, Properties]]
+    """The id and the outputs for inputs. A ValueError is shown to the user."""
     outputs: tuple[str, ...]
-    defaults: Mapping[str, Any]
-    secrets: frozenset[str]
+    defaults: Properties
+    secrets: frozenset[str] = frozenset()
     in_place: frozenset[str] = frozenset()
-    failures: Callable[[Properties], Iterable[tuple[str, str]]] = _nothing
+    failures: Callable[[Properties], Iterable[Failure]] = _nothing
     due: Callable[[Properties], Iterable[str]] = _nothing
-    """Which outputs of a state say that it must be replaced now."""
+    """The outputs of a state that call for a replacement now."""
 
-    def state(self, inputs: Properties, outputs: Properties) -> Properties:
-        """What the stack keeps: everything, with the secrets marked."""
-        values = {**self.defaults, **plain(inputs), **outputs}
-        return {
-            key: Secret(value) if key in self.secrets else value for key, value in values.items()
-        }
+    def filled(self, values: _Values) -> Properties:
+        """The plain *values*, and the defaults of the others."""
+        return {**self.defaults, **plain(values)}
+
+    def marked(self, values: _Values) -> _Values:
+        """The *values* with the known secrets marked."""
+        secrets = {name for name in self.secrets & values.keys() if values[name].value != UNKNOWN}
+        return {**values, **{name: values[name].with_secret(True) for name in secrets}}
 
 
 class ComputedProvider(Provider):
-    """Serves a table of computed kinds."""
+    """A provider of computed resources."""
 
-    kinds: ClassVar[Mapping[str, Computed]]
+    package: str
+    types: ClassVar[Mapping[str, ResourceType]]
 
-    def _kind(self, op: Operation) -> Computed:
+    @property
+    def version(self) -> str:
+        """The version of the SDK, which asks for a plugin of that version."""
+        return importlib.metadata.version(f"pulumi-{self.package}")
+
+    def _type(self, urn: str) -> ResourceType:
+        token = urn.split("::")[2].split("$")[-1]  # what precedes are the types of its parents
+        if token not in self.types:
+            raise ValueError(
+                f"{token} is not supported: the lab's {self.package} plugin has only "
+                f"{', '.join(self.types)}"
+            )
+        return self.types[token]
+
+    async def get_schema(self, request: GetSchemaRequest) -> GetSchemaResponse:
+        """The name of the package; its resources are described in the SDK."""
+        return GetSchemaResponse(json.dumps({"name": self.package, "version": self.version}))
+
+    async def configure(self, request: ConfigureRequest) -> ConfigureResponse:
+        """Secrets and previews. Resource references and outputs are for components."""
+        return ConfigureResponse(accept_secrets=True, supports_preview=True)
+
+    async def check(self, request: CheckRequest) -> CheckResponse:
+        """The inputs with their secrets marked, or why they are invalid."""
         try:
-            return self.kinds[op.type]
-        except KeyError:
-            known = ", ".join(self.kinds)
-            reason = f"the lab's own {self.package} provider has no {op.type}, only {known}"
-            raise CheckFailed([("", reason)]) from None
+            type_ = self._type(request.urn)
+        except ValueError as error:
+            return CheckResponse(request.new_inputs, [CheckFailure("", str(error))])
+        if failures := list(type_.failures(type_.filled(request.new_inputs))):
+            return CheckResponse(request.new_inputs, [CheckFailure(*pair) for pair in failures])
+        return CheckResponse(type_.marked(_without_nulls(request.new_inputs)))
 
-    def check(self, op: Operation, olds: Properties, news: Properties) -> Properties:
-        """Refuse what the kind's rule refuses, and keep its secret inputs secret."""
-        kind = self._kind(op)
-        if failures := list(kind.failures({**kind.defaults, **plain(news)})):
-            raise CheckFailed(failures)
-        hidden = {key: Secret(plain(news[key])) for key in kind.secrets & news.keys()}
-        return {**news, **{key: value for key, value in hidden.items() if not has_unknown(value)}}
+    async def diff(self, request: DiffRequest) -> DiffResponse:
+        """The changed inputs, and the outputs that call for a replacement."""
+        type_ = self._type(request.urn)
+        state, new = plain(request.old_state), type_.filled(request.new_inputs)
+        inputs = state.pop(OLD_INPUTS, {})
+        old = {**type_.defaults, **(inputs or state)}
+        names = new.keys() | inputs.keys()
+        changed = {name for name in names if old.get(name) != new.get(name)}
+        changed.difference_update(request.ignore_changes)
+        due = [] if _has_unknown(new) else list(type_.due({**state, **new}))
+        replaces = [*sorted(changed - type_.in_place), *due]
+        update, replace = PropertyDiffKind.UPDATE, PropertyDiffKind.UPDATE_REPLACE
+        detailed = {
+            name: PropertyDiff(replace if name in replaces else update, input_diff=False)
+            for name in (*changed, *due)
+        }
+        return DiffResponse(bool(detailed), replaces, detailed_diff=detailed)
 
-    def diff(
-        self,
-        op: Operation,
-        olds: Properties,
-        state: Properties,
-        news: Properties,
-        ignore: list[str],
-    ) -> Diff:
-        """Compare the inputs, and ask whether the resource is due for a new one."""
-        kind = self._kind(op)
-        old, new = ({**kind.defaults, **plain(side)} for side in (olds or state, news))
-        keys = new.keys() | (old.keys() if olds else set())
-        changed = sorted(key for key in keys if old.get(key) != new.get(key) and key not in ignore)
-        due = [] if has_unknown(new) else list(kind.due({**plain(state), **new}))
-        replaces = [key for key in changed if key not in kind.in_place] + due
-        return Diff(dict.fromkeys([*changed, *due], Change.UPDATE), replaces)
+    async def create(self, request: CreateRequest) -> CreateResponse:
+        """The computed outputs, which are unknown in a preview."""
+        type_ = self._type(request.urn)
+        if request.preview:
+            outputs = dict.fromkeys(type_.outputs, PropertyValue(UNKNOWN))
+            state = {**wrapped(type_.defaults), **request.properties, **outputs}
+            return CreateResponse("", state)
+        inputs = type_.filled(request.properties)
+        id_, outputs = type_.compute(inputs)
+        return CreateResponse(id_, type_.marked(wrapped({**inputs, **outputs})))
 
-    def create(self, op: Operation, inputs: Properties) -> tuple[str, Properties]:
-        """Compute the outputs; a preview only tells which there will be."""
-        kind = self._kind(op)
-        if op.preview:
-            return "", {**kind.defaults, **inputs, **dict.fromkeys(kind.outputs, UNKNOWN)}
-        id_, outputs = kind.compute({**kind.defaults, **plain(inputs)})
-        return id_, kind.state(inputs, outputs)
+    async def read(self, request: ReadRequest) -> ReadResponse:
+        """The state, which is all that there is. Only what is due changes with time."""
+        if not request.properties:
+            raise ValueError(
+                f"{request.resource_id} can't be imported: the lab's {self.package} plugin keeps "
+                "resources only in the state of their stack"
+            )
+        due = self._type(request.urn).due(plain(request.properties))
+        state = {**request.properties, **dict.fromkeys(due, PropertyValue(True))}
+        return ReadResponse(request.resource_id, state, request.inputs)
 
-    def read(
-        self, op: Operation, id_: str, state: Properties, inputs: Properties
-    ) -> tuple[Properties, Properties] | None:
-        """The state is the resource; only what follows the clock is looked at again."""
-        if not state:
-            return None  # an import: there is nowhere to read it from
-        return {**state, **dict.fromkeys(self._kind(op).due(plain(state)), True)}, inputs
+    async def update(self, request: UpdateRequest) -> UpdateResponse:
+        """The state with the new inputs, none of which changes an output."""
+        defaults = wrapped(self._type(request.urn).defaults)
+        return UpdateResponse({**request.olds, **defaults, **request.news})
 
-    def update(
-        self, op: Operation, state: Properties, news: Properties, ignore: list[str]
-    ) -> Properties:
-        """Take over the inputs that change nothing computed."""
-        return {**state, **self._kind(op).defaults, **news}
+    async def delete(self, request: DeleteRequest) -> None:
+        """Nothing: the state is all that there is."""
+
+
+def plain(values: Mapping[str, PropertyValue]) -> Properties:
+    """The *values* of the SDK as plain ones."""
+    return {name: _plain(value) for name, value in values.items() if value.value is not None}
+
+
+def _plain(value: PropertyValue) -> Any:
+    match value.value:
+        case Mapping() as fields:
+            return plain(fields)
+        case tuple() as items:
+            return [_plain(item) for item in items]
+        case float() as number if number.is_integer():
+            return int(number)
+        case other:
+            return other
+
+
+def _without_nulls(values: Mapping[str, PropertyValue]) -> _Values:
+    return {
+        name: value.with_value(_without_nulls(value.value))
+        if isinstance(value.value, Mapping)
+        else value
+        for name, value in values.items()
+        if value.value is not None
+    }
+
+
+def wrapped(values: Properties) -> _Values:
+    """The plain *values* as the SDK's."""
+    return {name: _wrapped(value) for name, value in values.items()}
+
+
+def _wrapped(value: Any) -> PropertyValue:
+    match value:
+        case dict():
+            return PropertyValue(wrapped(value))
+        case list():
+            return PropertyValue([_wrapped(item) for item in value])
+        case int() if not isinstance(value, bool):
+            return PropertyValue(float(value))
+        case _:
+            return PropertyValue(value)
+
+
+def _has_unknown(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return any(map(_has_unknown, value)) if isinstance(value, list) else value == UNKNOWN

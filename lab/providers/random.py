@@ -6,9 +6,10 @@ import string
 from collections.abc import Iterable
 from typing import ClassVar
 
-from lab.providers.computed import Computed, ComputedProvider
+from pulumi.runtime.rpc import UNKNOWN
+
+from lab.providers.computed import ComputedProvider, Failure, Properties, ResourceType
 from lab.providers.server import serve
-from lab.providers.values import UNKNOWN, Properties
 
 _CLASSES = {
     "lower": string.ascii_lowercase,
@@ -43,18 +44,18 @@ def _string(inputs: Properties) -> tuple[str, Properties]:
 
 
 def _password(inputs: Properties) -> tuple[str, Properties]:
-    return "none", _string(inputs)[1]  # an id is no secret, so it can't be the password
+    return "none", _string(inputs)[1]  # ids are not encrypted, so not the password
 
 
-def _string_failures(inputs: Properties) -> Iterable[tuple[str, str]]:
+def _string_failures(inputs: Properties) -> Iterable[Failure]:
     length = inputs.get("length", 0)
-    if length is UNKNOWN:
+    if length == UNKNOWN:
         return
     needed = max(1, sum(_minimum(inputs, name) for name in _CLASSES))
     if length < needed:
-        yield "length", f"length is {length}: it must be at least {needed}"
+        yield "length", f"length: {length} is invalid: expected at least {needed}"
     if not _alphabets(inputs):
-        yield "lower", "no character is allowed: set one of lower, upper, numeric, special"
+        yield "lower", "no character is allowed: set one of lower, upper, numeric, special to true"
 
 
 def _id(inputs: Properties) -> tuple[str, Properties]:
@@ -70,35 +71,35 @@ def _id(inputs: Properties) -> tuple[str, Properties]:
     return url, {name: prefix + form for name, form in forms.items()}
 
 
-def _id_failures(inputs: Properties) -> Iterable[tuple[str, str]]:
+def _id_failures(inputs: Properties) -> Iterable[Failure]:
     length = inputs.get("byteLength", 0)
-    if length is not UNKNOWN and length < 1:
-        yield "byteLength", f"byteLength is {length}: it must be at least 1"
+    if length != UNKNOWN and length < 1:
+        yield "byteLength", f"byteLength: {length} is invalid: expected at least 1"
 
 
 _STRING_DEFAULTS = dict.fromkeys(_CLASSES, True)
 
 
 class Random(ComputedProvider):
-    """Values that are drawn once and then kept."""
+    """Random values, which stay the same until an input changes."""
 
     package = "random"
-    kinds: ClassVar = {
-        "random:index/randomString:RandomString": Computed(
-            _string, ("result",), _STRING_DEFAULTS, frozenset(), failures=_string_failures
+    types: ClassVar = {
+        "random:index/randomString:RandomString": ResourceType(
+            _string, ("result",), _STRING_DEFAULTS, failures=_string_failures
         ),
-        "random:index/randomPassword:RandomPassword": Computed(
+        "random:index/randomPassword:RandomPassword": ResourceType(
             _password,
             ("result",),
             _STRING_DEFAULTS,
-            frozenset({"result"}),
+            secrets=frozenset({"result"}),
             failures=_string_failures,
         ),
-        "random:index/randomId:RandomId": Computed(
-            _id, ("b64Std", "b64Url", "dec", "hex"), {}, frozenset(), failures=_id_failures
+        "random:index/randomId:RandomId": ResourceType(
+            _id, ("b64Std", "b64Url", "dec", "hex"), {}, failures=_id_failures
         ),
     }
 
 
 if __name__ == "__main__":
-    serve(Random)
+    serve(Random())

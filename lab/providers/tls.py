@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import ClassVar
 
-from lab.providers.computed import Computed, ComputedProvider
-from lab.providers.server import ResourceError, serve
-from lab.providers.values import UNKNOWN, Properties
+from pulumi.runtime.rpc import UNKNOWN
+
+from lab.providers.computed import ComputedProvider, Failure, Properties, ResourceType
+from lab.providers.server import serve
 from render.tls import (
     ALGORITHMS,
     CURVES,
@@ -20,53 +21,39 @@ from render.tls import (
     self_signed,
 )
 
-_Compute = Callable[[Properties], tuple[str, Properties]]
-
-
-def _refusing(compute: _Compute) -> _Compute:
-    """*compute*, which says of what can't be read that it is the resource's mistake."""
-
-    def computed(inputs: Properties) -> tuple[str, Properties]:
-        try:
-            return compute(inputs)
-        except ValueError as error:
-            raise ResourceError(str(error)) from None
-
-    return computed
-
 
 def _due(state: Properties) -> Iterable[str]:
-    """A certificate that is due is to be replaced, and so is one that was found so."""
+    """A certificate in its early renewal window is replaced."""
     if is_due(datetime.fromisoformat(state["validityEndTime"]), state["earlyRenewalHours"]):
         yield "readyForRenewal"
 
 
-def _one_of(inputs: Properties, name: str, allowed: Iterable[str]) -> Iterable[tuple[str, str]]:
+def _one_of(inputs: Properties, name: str, allowed: Iterable[str]) -> Iterable[Failure]:
     value, known = inputs.get(name), list(allowed)
     for item in value if isinstance(value, list) else [value]:
-        if item is not UNKNOWN and item not in known:
-            yield name, f"{name} is {item!r}: it must be one of {', '.join(known)}"
+        if item != UNKNOWN and item not in known:
+            yield name, f"{name}: {item!r} is invalid: expected one of {', '.join(known)}"
 
 
-def _required(inputs: Properties, *names: str) -> Iterable[tuple[str, str]]:
+def _required(inputs: Properties, *names: str) -> Iterable[Failure]:
     for name in names:
         if inputs.get(name) in (None, ""):
-            yield name, f"{name} is missing"
+            yield name, f"{name} is required: set it"
 
 
-def _key_failures(inputs: Properties) -> Iterable[tuple[str, str]]:
+def _key_failures(inputs: Properties) -> Iterable[Failure]:
     yield from _one_of(inputs, "algorithm", ALGORITHMS)
     yield from _one_of(inputs, "ecdsaCurve", CURVES)
 
 
-def _certificate_failures(*required: str) -> Callable[[Properties], Iterable[tuple[str, str]]]:
-    def failures(inputs: Properties) -> Iterable[tuple[str, str]]:
+def _certificate_failures(*required: str) -> Callable[[Properties], Iterable[Failure]]:
+    def failures(inputs: Properties) -> Iterable[Failure]:
         yield from _required(inputs, "validityPeriodHours", "allowedUses", *required)
         yield from _one_of(inputs, "allowedUses", [*KEY_USAGES, *EXTENDED_USAGES])
         for name in ("validityPeriodHours", "earlyRenewalHours"):
             hours = inputs.get(name, 0)
-            if hours is not UNKNOWN and hours < 0:
-                yield name, f"{name} is {hours}: it must not be negative"
+            if hours != UNKNOWN and hours < 0:
+                yield name, f"{name}: {hours} is invalid: expected at least 0"
 
     return failures
 
@@ -79,23 +66,23 @@ class Tls(ComputedProvider):
     """Keys, requests and certificates."""
 
     package = "tls"
-    kinds: ClassVar = {
-        "tls:index/privateKey:PrivateKey": Computed(
+    types: ClassVar = {
+        "tls:index/privateKey:PrivateKey": ResourceType(
             private_key,
             ("privateKeyPem", "privateKeyPemPkcs8", "publicKeyPem", *OPENSSH),
             {"ecdsaCurve": "P224", "rsaBits": 2048},
             frozenset({"privateKeyPem", "privateKeyPemPkcs8", "privateKeyOpenssh"}),
             failures=_key_failures,
         ),
-        "tls:index/certRequest:CertRequest": Computed(
-            _refusing(request),
+        "tls:index/certRequest:CertRequest": ResourceType(
+            request,
             ("certRequestPem", "keyAlgorithm"),
             {},
             frozenset({"privateKeyPem"}),
             failures=lambda inputs: _required(inputs, "privateKeyPem"),
         ),
-        "tls:index/selfSignedCert:SelfSignedCert": Computed(
-            _refusing(self_signed),
+        "tls:index/selfSignedCert:SelfSignedCert": ResourceType(
+            self_signed,
             (*_VALIDITY, "keyAlgorithm"),
             {**_CERTIFICATE_DEFAULTS, "setAuthorityKeyId": False},
             frozenset({"privateKeyPem"}),
@@ -103,8 +90,8 @@ class Tls(ComputedProvider):
             _certificate_failures("privateKeyPem"),
             _due,
         ),
-        "tls:index/locallySignedCert:LocallySignedCert": Computed(
-            _refusing(locally_signed),
+        "tls:index/locallySignedCert:LocallySignedCert": ResourceType(
+            locally_signed,
             (*_VALIDITY, "caKeyAlgorithm"),
             _CERTIFICATE_DEFAULTS,
             frozenset({"caPrivateKeyPem"}),
@@ -116,4 +103,4 @@ class Tls(ComputedProvider):
 
 
 if __name__ == "__main__":
-    serve(Tls)
+    serve(Tls())

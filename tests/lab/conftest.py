@@ -269,11 +269,20 @@ def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
 
     def configure(overrides: dict[str, Any]) -> Installation:
         stack.configure(merge(lab.overrides, overrides))
-        return install(lab, values(stack.up().outputs), directory)
+        installation = install(lab, values(stack.up().outputs), directory)
+        wait_for_stateful_set(installation)
+        return installation
 
     yield configure
     stack.configure(lab.overrides)
     stack.up()
+
+
+def wait_for_stateful_set(installation: Installation) -> None:
+    """Wait until its pods have rolled: the Kubernetes provider before 4.26 may not."""
+    workload = installation.outputs["workload"]
+    if workload.startswith("statefulset/"):
+        installation.kubectl("rollout", "status", workload, "--timeout=300s")
 
 
 def stack_of(installation: Installation, keys: dict[str, Any]) -> Stack:

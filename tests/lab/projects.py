@@ -1,16 +1,10 @@
-"""Projects of any of Pulumi's languages, each in a copy in which Pulumi may write.
-
-Where its language hosts can't be had, programs in Python and TypeScript are inline programs of the
-Automation API, and the component provider is started here; Pulumi YAML has its own host anywhere.
-"""
+"""Projects of any of Pulumi's languages, each in a copy in which Pulumi may write."""
 
 import os
-import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +41,7 @@ class Project:
             "KUBECONFIG": str(lab.node.kubeconfig),
         }
         if not lab.engine.official:
-            providers.install_component(to / "components", "buildkit", sys.executable)
+            providers.install_component(to / "components", sys.executable)
         return cls(lab, to / source.relative_to(REPO), environment)
 
     @property
@@ -57,63 +51,45 @@ class Project:
 
     def up(self, **config: str | automation.ConfigValue) -> dict[str, Any]:
         """Install what it needs, and create what it describes; its outputs."""
+        if self.lab.engine.official:
+            self._run("pulumi", "install")
+        else:
+            self._install()
         stack = self._stack()
         for key, value in config.items():
             given = value if isinstance(value, automation.ConfigValue) else None
             stack.set_config(key, given or automation.ConfigValue(str(value)))
-        if self.lab.engine.official:
-            self._run("pulumi", "install")
-            stack.up(on_output=print)
-        else:
-            self._up(stack)
-        return values(stack.outputs())
+        return values(stack.up(on_output=print).outputs)
 
     def preview(self, **options: Any) -> None:
-        """Say what `up` would do, of a project in Pulumi YAML."""
+        """Say what `up` would do."""
         self._stack().preview(on_output=print, **options)
 
     def destroy(self) -> None:
         """Delete all of it."""
         self._stack().destroy(on_output=print, remove=True)
 
-    def _up(self, stack: automation.Stack) -> None:
+    def _install(self) -> None:
+        """What `pulumi install` does; the hosts that the lab has are too old to be asked for it."""
         runtime = self.settings["runtime"]
         match runtime if isinstance(runtime, str) else runtime["name"]:
-            case "yaml":
-                stack.up(on_output=print)
             case "python":
-                with _imports(self.directory):
-                    self._stack(self._program).up(on_output=print)
+                # What it requires is there, and pip would take half a minute to find that out.
+                (self.directory / ".venv").symlink_to(REPO / ".venv")
             case "nodejs":
                 self._generate_sdks()
                 self._run("npm", "ci", "--prefer-offline", "--no-audit", "--no-fund")
-                self._run("npx", "tsc")
-                inline = Path(__file__).parent / "inline.js"
-                self._run("node", str(inline), self.settings["name"], STACK, "bin/index.js")
-
-    def _program(self) -> None:
-        runpy.run_path(str(self.directory / "__main__.py"), run_name="__main__")
 
     def _generate_sdks(self) -> None:
-        """What `pulumi install` does for the packages of a project."""
         for name, source in self.settings["packages"].items():
             schema = self._run(
                 "pulumi", "package", "get-schema", f"{source}/pulumi-resource-{name}"
             )
             self._run("pulumi-gen-nodejs", f"sdks/{name}", input=schema)
 
-    def _stack(self, program: Callable[[], None] | None = None) -> automation.Stack:
-        options = automation.LocalWorkspaceOptions(
-            work_dir=str(self.directory), env_vars=self.environment
-        )
-        if program is None:
-            return automation.create_or_select_stack(
-                STACK, work_dir=str(self.directory), opts=options
-            )
-        name = self.settings["name"]
-        return automation.create_or_select_stack(
-            STACK, project_name=name, program=program, opts=options
-        )
+    def _stack(self) -> automation.Stack:
+        options = automation.LocalWorkspaceOptions(env_vars=self.environment)
+        return automation.create_or_select_stack(STACK, work_dir=str(self.directory), opts=options)
 
     def _run(self, *command: str, input: str | None = None) -> str:
         result = subprocess.run(
@@ -126,17 +102,3 @@ class Project:
         )
         assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
         return result.stdout
-
-
-@contextmanager
-def _imports(directory: Path) -> Iterator[None]:
-    """Have a program import the modules beside it, and nobody else those after it."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(directory))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(directory))
-        for name in set(sys.modules) - before:
-            if str(directory) in str(getattr(sys.modules[name], "__file__", "")):
-                del sys.modules[name]

@@ -1,3 +1,5 @@
+import os
+import re
 import stat
 import subprocess
 from pathlib import Path
@@ -5,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lab import build
 from lab.paths import REPO
 from tests.lab import machine
 from tests.lab.conftest import FirstUp, Installation, make, tracked_changes
@@ -12,16 +15,50 @@ from tests.lab.conftest import FirstUp, Installation, make, tracked_changes
 pytestmark = pytest.mark.alone
 
 
+def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in the checkout, as a user would."""
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=REPO,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def lab_shell(*commands: str) -> str:
+    """What commands print in the lab's shell, when all of them end well."""
+    result = shell("\n".join(['eval "$(make -s env)"', *commands]))
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
 def test_make_up_ends_with_what_to_do_next(first_up: FirstUp, installation: Installation) -> None:
     assert first_up.result.returncode == 0
     said = first_up.result.stdout
-    for name in ("endpoint", "namespace", "buildx_command", "buildctl_command"):
+    for name in ("endpoint", "namespace", "buildctl_command"):
         assert installation.outputs[name] in said
-    assert "make client-certs CLIENT=dev DIR=certs" in said
+    assert installation.create_command() in said
+    assert "client-certs CLIENT=dev DIR=$PWD/certs" in said
 
 
-def test_make_up_says_which_pulumi_it_ran(first_up: FirstUp, installation: Installation) -> None:
-    assert str(installation.lab.engine) in first_up.result.stdout.splitlines()
+def test_make_up_says_what_it_ran(first_up: FirstUp, installation: Installation) -> None:
+    said = first_up.result.stdout.splitlines()
+    assert str(installation.lab.engine) in said
+    assert build.versions() in said
+
+
+def test_the_commands_that_make_up_prints_build(first_up: FirstUp, tmp_path: Path) -> None:
+    printed = [line.strip() for line in first_up.result.stdout.splitlines()]
+    begin, end = printed.index('eval "$(make -s env)"'), printed.index("Try next:")
+    commands = [line for line in printed[begin + 1 : end] if line and not line.endswith(":")]
+    (tmp_path / "Dockerfile").write_text("FROM debian:bookworm-slim\nRUN echo built\n")
+    script = "\n".join(['eval "$(make -s env)"', f"cd {tmp_path}", *commands])
+    environment = {"BUILDX_CONFIG": str(tmp_path / "buildx")}
+    result = shell(script, **environment)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("RUN echo built") >= 2
 
 
 def test_a_second_up_changes_nothing(installation: Installation) -> None:
@@ -32,26 +69,19 @@ def test_a_second_up_changes_nothing(installation: Installation) -> None:
 
 
 def test_make_env_gives_a_shell_the_lab(installation: Installation) -> None:
-    commands = (
-        "kubectl get nodes",
-        "pulumi stack output --stack dev endpoint",
-        "buildctl --version",
-        "docker-buildx version",
-    )
-    script = 'eval "$(make -s env)" && ' + " && ".join(commands)
-    result = subprocess.run(["bash", "-c", script], cwd=REPO, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert "buildkit-lab" in result.stdout
-    assert installation.outputs["endpoint"] in result.stdout
+    commands = ("kubectl get nodes", "pulumi stack output endpoint")
+    said = lab_shell(*commands, "buildctl --version", "docker-buildx version")
+    assert "buildkit-lab" in said
+    assert installation.outputs["endpoint"] in said
 
 
 @pytest.mark.parametrize(
-    "command", ["make -s status", 'eval "$(make -s env)"; make status STACK=dev']
+    "command", ["make -s status", 'eval "$(make -s env)"; make status STACK=lab']
 )
-def test_make_status_shows_the_dev_stack_or_one_that_is_named(
+def test_make_status_shows_the_labs_stack_or_one_that_is_named(
     installation: Installation, command: str
 ) -> None:
-    result = subprocess.run(["bash", "-c", command], cwd=REPO, capture_output=True, text=True)
+    result = shell(command)
     assert result.returncode == 0, result.stderr
     title = f"{installation.outputs['namespace']}: {installation.outputs['endpoint']}"
     assert title in result.stdout.splitlines()
@@ -79,9 +109,7 @@ def test_make_client_certs_names_the_clients_that_there_are(installation: Instal
 def test_the_shell_of_make_env_still_knows_its_own_lab(
     installation: Installation, tmp_path: Path
 ) -> None:
-    script = f'eval "$(make -s env)" && make -s client-certs CLIENT=dev DIR={tmp_path}/certs'
-    result = subprocess.run(["bash", "-c", script], cwd=REPO, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    lab_shell(f"make -s client-certs CLIENT=dev DIR={tmp_path}/certs")
     assert (tmp_path / "certs/key.pem").exists()
 
 
@@ -94,7 +122,10 @@ def test_a_given_cluster_is_used_and_left_alone_until_it_is_named(
 
     up = make("up", KUBECONFIG=str(kubeconfig))
     assert up.returncode == 0, up.stderr
-    assert f"an image was built in {context}" in up.stdout
+    assert f"the cluster is {context}, from KUBECONFIG" in up.stdout
+    assert re.search(
+        r"^an image was built in buildkit-dev-\w+ and fetched", up.stdout, re.MULTILINE
+    )
 
     refused = make("down", KUBECONFIG=str(kubeconfig))
     assert refused.returncode != 0

@@ -25,7 +25,7 @@ RUN = {
     ),
     "make client-certs CLIENT=* DIR=*": ("tests/lab/test_make.py", '"client-certs", "CLIENT=dev"'),
     "make status": ("tests/lab/test_make.py", "make -s status"),
-    "make status STACK=*": ("tests/lab/test_make.py", "make status STACK=dev"),
+    "make status STACK=*": ("tests/lab/test_make.py", "make status STACK=lab"),
     "make preflight KUBECONFIG=*": ("tests/lab/test_preflight.py", 'make("preflight", KUBECONFIG='),
     "make render STACK=dev DIR=manifests*": ("tests/lab/test_render.py", '"render", f"STACK='),
     "kubectl apply --server-side *": ("tests/lab/test_render.py", '"apply", "--server-side"'),
@@ -49,7 +49,7 @@ RUN = {
         'PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true"',
     ),
     "pulumi stack init *": ("lab/engine.py", "create_or_select_stack"),
-    "pulumi stack output *": ("tests/lab/test_make.py", "pulumi stack output --stack dev"),
+    "pulumi stack output *": ("tests/lab/test_make.py", "pulumi stack output endpoint"),
     "pulumi config set *": ("tests/lab/test_own_certificates.py", '"config", "set"'),
     'eval "$(pulumi stack output * buildx_append_command)"': (
         "tests/lab/test_farm.py",
@@ -72,7 +72,7 @@ RUN = {
     "pod=$(buildkit-pod *)": ("tests/lab/test_modes.py", "$(buildkit-pod "),
     "kubectl * port-forward service/buildkit-gateway 1234 &": (
         "lab/first_build.py",
-        '"service/buildkit-gateway", port',
+        'f"service/{service}"',
     ),
     "kubectl * logs --selector app=buildkit-gateway --tail -1 | grep '^{' | jq *": (
         "tests/lab/test_pages.py",

@@ -1,6 +1,7 @@
 """Which Pulumi it is that the lab's tests run with."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,12 @@ import pytest
 
 from lab import engine
 from lab.paths import REPO
+
+OWN = re.compile(
+    r"Pulumi: CLI 3\.\d+\.\d+, Python language host 3\.\d+\.\d+ "
+    r"and Kubernetes provider 4\.\d+\.\d+ "
+    r"from their Go modules, tls and random of lab/providers"
+)
 
 
 @pytest.fixture
@@ -41,10 +48,14 @@ def test_a_run_without_them_uses_none(official: Path) -> None:
     assert said_by_pytest(official, "tests/golden") == []
 
 
-def test_without_an_official_one_it_is_the_labs_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_an_official_one_it_is_the_labs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(engine, "CACHE", tmp_path)
-    monkeypatch.setattr(engine, "_resolves", lambda host: False)
-    assert engine.description(engine.official_cli()).startswith("Pulumi: the lab's own (CLI 3.")
+    assert OWN.fullmatch(engine.description(engine.official_cli()))
+
+
+def test_the_labs_own_on_the_path_of_its_shell_is_not_the_official_one(
+    official: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(official))
+    monkeypatch.setattr(engine, "CACHE", official.parent)
+    assert engine.official_cli() is None
