@@ -218,15 +218,19 @@ NETWORK_POLICIES = (Tool("enforce-network-policies", "network-policies", "./enfo
 def _prometheus(name: str, seconds: float) -> Tool:
     # Without the service discoveries, which bring the SDK of every cloud, and the web UI, whose
     # files are not in the module.
-    package = f"github.com/prometheus/prometheus/cmd/{name}"
-    ldflags = "-X github.com/prometheus/common/version.Version=3.16.0"
-    return Tool(name, "prometheus", package, seconds, ldflags, tags="remove_all_sd")
+    repository = "github.com/prometheus/prometheus"
+    # The module of Prometheus 3.16.0 is v0.316.0.
+    release = f"3.{version('prometheus', repository).removeprefix('0.3')}"
+    flags = f"-X github.com/prometheus/common/version.Version={release}"
+    return Tool(
+        name, "prometheus", f"{repository}/cmd/{name}", seconds, flags, tags="remove_all_sd"
+    )
 
 
-PROMTOOL = _prometheus("promtool", 90)
+PROMTOOL = _prometheus("promtool", 120)
 """What only tests of alerts need."""
 
-PROMETHEUS = (PROMTOOL, _prometheus("prometheus", 20))
+PROMETHEUS = (PROMTOOL, _prometheus("prometheus", 60))
 """What only tests of monitoring need."""
 
 
@@ -248,7 +252,7 @@ def program(tool: Tool) -> Path:
     """Build one program if it is missing, and none of the lab's; where it is."""
     path = tool.path(go_version())
     if not path.exists():
-        _build(tool, path, "")
+        _build(tool, path, "by itself")
     return path
 
 

@@ -27,7 +27,8 @@ func generate(directory string) error {
 		return err
 	}
 	languages := map[string]schema.Language{"nodejs": nodejs.Importer}
-	pkg, err := schema.ImportSpec(spec, languages, schema.ValidationOptions{})
+	// The components' schema refers to no other package.
+	pkg, err := schema.ImportSpec(spec, languages, schema.NewNullLoader(), schema.ValidationOptions{})
 	if err != nil {
 		return err
 	}
