@@ -34,15 +34,21 @@ class Project:
         """The project of the checkout's directory *source*, with what it refers to, in *to*."""
         for path in (source, REPO / "components"):
             shutil.copytree(path, to / path.relative_to(REPO), ignore=_MADE)
+        if not lab.engine.official:
+            providers.install_component(to / "components", sys.executable)
+        return cls.at(lab, to / source.relative_to(REPO))
+
+    @classmethod
+    def at(cls, lab: lifecycle.Lab, directory: Path, **variables: str) -> "Project":
+        """The project in a *directory*, with further environment *variables*."""
         tools = build.tools(build.LANGUAGES)
         environment = {
             **lab.engine.environment,
+            **variables,
             "PATH": f"{tools}{os.pathsep}{lab.engine.environment['PATH']}",
             "KUBECONFIG": str(lab.node.kubeconfig),
         }
-        if not lab.engine.official:
-            providers.install_component(to / "components", sys.executable)
-        return cls(lab, to / source.relative_to(REPO), environment)
+        return cls(lab, directory, environment)
 
     @property
     def settings(self) -> dict[str, Any]:
