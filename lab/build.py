@@ -178,21 +178,6 @@ TOOLS = (
         63,
         _stamp(f"{_BUILDX}/version.Version", "buildx", _BUILDX),
     ),
-)
-
-PREVIOUS_BUILDKIT = (
-    _buildkit("buildkitd", 98, "-0.33"),
-    _buildkit("buildctl", 5, "-0.33"),
-)
-"""What only tests of an update from an older BuildKit need."""
-
-KEDA = (
-    _keda("operator", 460),
-    _keda("adapter", 121),
-)
-"""What only a lab with KEDA needs."""
-
-LANGUAGES = (
     Tool(
         "pulumi-language-yaml",
         "pulumi-yaml",
@@ -209,7 +194,18 @@ LANGUAGES = (
     ),
     Tool("pulumi-language-go", "pulumi-language-others", f"{PULUMI_SDK}/go/pulumi-language-go", 3),
 )
-"""What only programs in other languages than Python need."""
+
+PREVIOUS_BUILDKIT = (
+    _buildkit("buildkitd", 98, "-0.33"),
+    _buildkit("buildctl", 5, "-0.33"),
+)
+"""What only tests of an update from an older BuildKit need."""
+
+KEDA = (
+    _keda("operator", 460),
+    _keda("adapter", 121),
+)
+"""What only a lab with KEDA needs."""
 
 NETWORK_POLICIES = (Tool("enforce-network-policies", "network-policies", "./enforce", 80),)
 """What only tests of network policies need."""

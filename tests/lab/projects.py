@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pulumi import automation
 
-from lab import build, lifecycle, providers
+from lab import lifecycle, providers
 from lab.engine import values
 from lab.paths import REPO
 
@@ -41,13 +41,8 @@ class Project:
     @classmethod
     def at(cls, lab: lifecycle.Lab, directory: Path, **variables: str) -> "Project":
         """The project in a *directory*, with further environment *variables*."""
-        tools = build.tools(build.LANGUAGES)
-        environment = {
-            **lab.engine.environment,
-            **variables,
-            "PATH": f"{tools}{os.pathsep}{lab.engine.environment['PATH']}",
-            "KUBECONFIG": str(lab.node.kubeconfig),
-        }
+        kubeconfig = str(lab.node.kubeconfig)
+        environment = {**lab.engine.environment, **variables, "KUBECONFIG": kubeconfig}
         return cls(lab, directory, environment)
 
     @property
