@@ -251,6 +251,9 @@ def is_replaced(installation: Installation, listener: int) -> bool:
 def test_what_hangs_for_ever_serves_again_within_three_minutes(
     kept: Installation, record_property: Record
 ) -> None:
+    # A pod whose container was restarted before is restarted later each time.
+    kept.kubectl("delete", *BUILDKITD)
+    kept.kubectl("rollout", "status", kept.outputs["workload"], "--timeout=120s")
     (daemon,) = named(kept, "buildkitd", *BUILDKITD)
     pod, gateway = next(iter(named_by_pod(kept, "envoy").items()))
     for pid in (daemon, gateway):
