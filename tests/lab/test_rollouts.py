@@ -123,6 +123,13 @@ def rolled(request: pytest.FixtureRequest, configured: Configured, full: bool) -
     keys = dict(way.keys)
     installation = configured(keys)
     workload = installation.outputs["workload"]
+    # The pods of the test before may still drain.
+    drained = ("get", "pods", "--selector=app=buildkitd", "--output=name")
+    until(
+        lambda: len(installation.kubectl(*drained).split()) == 1,
+        120,
+        lambda: LabError("the pods of the test before do not go"),
+    )
     with (
         watched(installation, "app=buildkitd") as pods,
         load(installation, longest=25 if full else 6) as clients,
