@@ -269,7 +269,7 @@ def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
     def configure(overrides: dict[str, Any]) -> Installation:
         stack.configure(merge(lab.overrides, overrides))
         installation = install(lab, values(stack.up().outputs), directory)
-        wait_for_stateful_set(installation)
+        wait_for_rollout(installation)
         return installation
 
     yield configure
@@ -277,10 +277,10 @@ def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
     stack.up()
 
 
-def wait_for_stateful_set(installation: Installation) -> None:
-    """Wait until its pods have rolled: the Kubernetes provider before 4.26 may not."""
+def wait_for_rollout(installation: Installation) -> None:
+    """Wait until buildkitd's pods have rolled: the Kubernetes provider before 4.26 may not."""
     workload = installation.outputs["workload"]
-    if workload.startswith("statefulset/"):
+    if workload.startswith(("deployment/", "statefulset/")):
         installation.kubectl("rollout", "status", workload, "--timeout=300s")
 
 
