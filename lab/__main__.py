@@ -175,7 +175,7 @@ def _next(outputs: Mapping[str, Any]) -> Iterator[str]:
         yield "  pulumi up"
     yield "\nTry next:\n"
     yield f"  kubectl --namespace {outputs['namespace']} get pods"
-    yield "  pulumi preview           the stack is Pulumi.lab.yaml"
+    yield "  pulumi preview           its configuration is in Pulumi.lab.yaml"
 
 
 def main() -> None:

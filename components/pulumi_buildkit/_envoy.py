@@ -4,6 +4,7 @@ Field by field from https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/api. Wha
 reads anew is in `_xds`.
 """
 
+import math
 import re
 from enum import Enum
 from typing import Any, NamedTuple
@@ -540,6 +541,7 @@ def _bytes(name: str, cluster: str, attempts: int, **fields: Any) -> dict[str, A
 
 
 _PROBES = 3
+_MOST_PROBES = 127  # Linux's limit
 
 
 def _between_probes(timeout: int) -> int:
@@ -550,11 +552,14 @@ def _tcp_keepalive(downstream: Downstream) -> dict[str, Any]:
     """Options of a listening socket, which Linux hands on to those of its connections."""
     if not downstream.keepalive:
         return {}
+    timeout = downstream.keepalive_timeout
+    # Linux waits for the interval after each probe, answered or not: so it is the keepalive, too.
+    interval = max(min(downstream.keepalive, timeout), math.ceil(timeout / _MOST_PROBES))
     options = {
         "SO_KEEPALIVE": 1,
         "TCP_KEEPIDLE": downstream.keepalive,
-        "TCP_KEEPINTVL": _between_probes(downstream.keepalive_timeout),
-        "TCP_KEEPCNT": _PROBES,
+        "TCP_KEEPINTVL": interval,
+        "TCP_KEEPCNT": max(1, timeout // interval),
     }
     return _socket_options("STATE_LISTENING", options)
 
