@@ -214,6 +214,14 @@ def test_an_interruption_of_a_minute_cuts_no_client_off() -> None:
     assert clients["TCP_KEEPINTVL"] * clients["TCP_KEEPCNT"] == 90
 
 
+@pytest.mark.parametrize("keepalive", [1, 30, 600])
+def test_a_client_is_asked_as_often_as_keepalive_says(keepalive: int) -> None:
+    clients = options(bootstrap(Protocol.TCP, keepalive=keepalive)["static_resources"]["listeners"])
+    # Linux waits for both, whether a probe was answered or not.
+    assert max(clients["TCP_KEEPIDLE"], clients["TCP_KEEPINTVL"]) == keepalive
+    assert 1 <= clients["TCP_KEEPCNT"] <= 127
+
+
 @PROTOCOLS
 def test_only_the_pod_itself_reaches_the_admin_interface(protocol: Protocol) -> None:
     address = bootstrap(protocol)["admin"]["address"]["socket_address"]
