@@ -149,6 +149,7 @@ def _summary(outputs: Mapping[str, Any], done: str, started: float) -> str:
     facts = [(name, outputs[name]) for name in ("endpoint", "namespace") if name in outputs]
     lines = [
         f"{done}, {time.monotonic() - started:.0f} s after the start.",
+        "",
         *(f"  {name:10} {value}" for name, value in facts),
         *_next(outputs),
         "  make test                everything that proves the project",

@@ -50,7 +50,7 @@ def read(file: Path) -> dict[str, Any]:
     """What a stack file says; nothing where there is none.
 
     Raises:
-        LabError: it is no stack file.
+        LabError: the file is not a stack file.
     """
     try:
         content = (yaml.safe_load(file.read_text()) or {}) if file.exists() else {}

@@ -185,7 +185,7 @@ class Buildkitd(grpc.GenericRpcHandler):
 # gRPC's C library takes 16 KiB by default; Go's, which BuildKit and its clients use, 16 MiB.
 METADATA = [("grpc.max_metadata_size", 16 * 2**20), ("grpc.absolute_max_metadata_size", 16 * 2**20)]
 
-# Above 1,000 of them gRPC's C library drops requests that nobody has taken yet; Go's never does.
+# Above 1,000 pending requests gRPC's C library drops further ones; Go's never does.
 PENDING = [
     ("grpc.server.max_pending_requests", 2**20),
     ("grpc.server.max_pending_requests_hard_limit", 2**20),

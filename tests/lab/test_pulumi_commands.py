@@ -66,7 +66,7 @@ def test_a_wrong_key_is_one_line_and_changes_nothing() -> None:
     assert "buildkit:mod" in refused.stdout
 
 
-def test_make_up_waits_for_nobody_but_says_that_pulumi_is_at_work() -> None:
+def test_make_up_keeps_the_lock_of_a_pulumi_that_runs() -> None:
     lab = lifecycle.running()
     assert lab
     locks = lab.engine.state / ".pulumi" / "locks" / "organization" / "buildkit" / lifecycle.STACK

@@ -352,4 +352,4 @@ def test_the_plugin_ends_when_its_engine_is_killed(tmp_path: Path) -> None:
     with engine:
         assert engine.stdout and engine.stdout.readline()
         engine.kill()
-        assert engine.communicate(timeout=30) == ("", None)  # nobody holds the pipe
+        assert engine.communicate(timeout=30) == ("", None)  # no process holds the pipe
