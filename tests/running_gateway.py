@@ -7,7 +7,9 @@ import json
 import random
 import re
 import socket
+import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -114,6 +116,30 @@ def envoy(root: Path, config: Path, health_port: int) -> Iterator[None]:
             yield
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def resetting(port: int) -> Iterator[list[socket.socket]]:
+    """Takes connections, and resets them: a buildkitd that is killed, or the proxy of one."""
+    resets: list[socket.socket] = []
+    at_once = struct.pack("ii", 1, 0)
+
+    def serve(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                taken, _ = listening.accept()
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+                taken.close()
+                resets.append(taken)
+
+    with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as there:
+        thread = threading.Thread(target=serve, args=(there,))
+        thread.start()
+        try:
+            yield resets
+        finally:
+            there.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def healthy(port: int) -> bool:

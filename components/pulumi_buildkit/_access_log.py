@@ -14,9 +14,12 @@ BUILD = "/moby.buildkit.v1.Control/Solve"
 SESSION = "/moby.buildkit.v1.Control/Session"
 # What a client asks first, and what waits where there is no buildkitd.
 _FIRST = ("/moby.buildkit.v1.Control/Info", "/moby.buildkit.v1.Control/ListWorkers")
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+"""What a client says of itself at its end, and waits for."""
+HEALTH = "/grpc.health.v1.Health/Check"
+"""What a probe asks: buildkitd answers, or nobody."""
+NOT_HELD = (EXPORT, HEALTH)
 _UNTIL_CONNECTED = "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:ms)%"
-HOLD_IS_OVER = {"response_flag_filter": {"flags": ["UF", "URX"]}}
-"""A filter of requests that waited for a buildkitd in vain."""
 
 
 def first_of(*operators: str) -> str:
@@ -175,7 +178,11 @@ def _all(*filters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _path(path: str) -> dict[str, Any]:
-    return {"header_filter": {"header": {"name": ":path", "string_match": {"exact": path}}}}
+    return {"header_filter": {"header": _header(path)}}
+
+
+def _header(path: str) -> dict[str, Any]:
+    return {"name": ":path", "string_match": {"exact": path}}
 
 
 def _status(status: str) -> dict[str, Any]:
@@ -193,3 +200,8 @@ def _cel(expression: str) -> dict[str, Any]:
 
 
 _A_BUILD_S = _any(_path(BUILD), _path(SESSION))
+HOLD_IS_OVER = _all(
+    {"response_flag_filter": {"flags": ["UF", "URX"]}},
+    *({"header_filter": {"header": {**_header(path), "invert_match": True}}} for path in NOT_HELD),
+)
+"""A filter of requests that waited for a buildkitd in vain."""

@@ -68,11 +68,6 @@ _SILENCE = 30
 _HANDSHAKE_SECONDS = 10
 # Where bytes are passed on, nobody is asked before buildkitd is there; clients wait that long.
 _CLIENTS_PATIENCE_SECONDS = 20
-# What a client says of itself at its end, and waits for: it must not be held.
-TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/"
-# What asks is a probe, which wants an answer; buildkitd gives it.
-_HEALTH = "/grpc.health.v1.Health/"
-_NOT_HELD = (f"{TRACES}Export", f"{_HEALTH}Check")
 _NOT_HELD_SECONDS = 1
 
 
@@ -416,7 +411,7 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
             "match": {"path": path},
             "route": {"cluster": "buildkitd", "timeout": f"{_NOT_HELD_SECONDS}s"},
         }
-        for path in _NOT_HELD
+        for path in _access_log.NOT_HELD
     ]
     builds = {
         "match": {"prefix": "/"},

@@ -9,10 +9,19 @@ from typing import Any
 
 import grpc
 import pytest
-from pulumi_buildkit import Protocol, _envoy
+from pulumi_buildkit import Protocol, _access_log, _envoy
 from pulumi_buildkit.certificates import client_uri
 
-from tests.running_gateway import SOLVE, Gateway, buildkitd, client, running, solve, until
+from tests.running_gateway import (
+    SOLVE,
+    Gateway,
+    buildkitd,
+    client,
+    resetting,
+    running,
+    solve,
+    until,
+)
 
 CONTROL = "/moby.buildkit.v1.Control/"
 DEV = client_uri("dev")
@@ -67,6 +76,14 @@ def test_builds_are_counted_by_client_and_outcome(gateway: Gateway) -> None:
     assert now[f'envoy_buildkit_bytes_received{{client="{DEV}"}}'] > 2000
     assert now[f'envoy_buildkit_bytes_sent{{client="{DEV}"}}'] > 0
     assert now[f'envoy_buildkit_holds_expired{{client="{DEV}"}}'] == 1
+
+
+@pytest.mark.parametrize("rpc", _access_log.NOT_HELD)
+def test_what_is_not_held_is_no_hold_that_expired(gateway: Gateway, rpc: str) -> None:
+    with client(gateway) as channel, resetting(gateway.upstream_port):
+        error = call(channel, rpc).exception()
+    assert "hold" not in error.details()
+    assert not any("holds_expired" in name for name in metrics(gateway))
 
 
 def test_the_metrics_are_of_a_type_that_prometheus_3_reads(gateway: Gateway) -> None:

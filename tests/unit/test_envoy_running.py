@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography import x509
-from pulumi_buildkit import Protocol, _envoy
+from pulumi_buildkit import Protocol, _access_log, _envoy
 from pulumi_buildkit.certificates import client_uri
 
 from tests.envoy_gateway import (
@@ -36,6 +36,7 @@ from tests.running_gateway import (
     Gateway,
     buildkitd,
     client,
+    resetting,
     running,
     solve,
     until,
@@ -320,6 +321,16 @@ def test_a_hold_is_as_long_as_it_should_be_however_connects_fail(
 
 
 @HTTP2
+def test_a_hold_outlasts_connections_that_are_reset(gateway: Gateway) -> None:
+    with client(gateway) as channel:
+        with resetting(gateway.upstream_port) as resets:
+            held = solve(channel)
+            until(lambda: len(resets) > 3, what=lambda: f"{held}, {len(resets)} resets")
+        with buildkitd(gateway):
+            held.result()
+
+
+@HTTP2
 @pytest.mark.parametrize("connects", NOT_READY)
 def test_nothing_is_left_of_a_client_that_goes(gateway: Gateway, connects: str) -> None:
     with NOT_READY[connects](gateway.upstream_port):
@@ -339,7 +350,7 @@ def active(gateway: Gateway) -> dict[str, int]:
 @HTTP2
 def test_a_client_s_traces_are_not_held(gateway: Gateway) -> None:
     with client(gateway) as channel:
-        export = channel.unary_unary(f"{_envoy.TRACES}Export").future(b"", timeout=20)
+        export = channel.unary_unary(_access_log.EXPORT).future(b"", timeout=20)
         with pytest.raises(grpc.RpcError):
             export.result(timeout=2)
 
