@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from lab import LabError, build, client, first_build, keda, lifecycle, owner, preflight
-from lab.engine import Engine, Stack, values
+from lab.engine import Engine, Stack
 from lab.lifecycle import kubeconfig_of_another_cluster
 from lab.paths import REPO
 from status import StatusError
@@ -44,7 +44,8 @@ def _up_here() -> None:
     if keda.is_wanted(stack.config):
         keda.install(lab.node)
     stack.recover()
-    outputs = values(stack.up().outputs)
+    stack.up()
+    outputs = stack.outputs()
     built = first_build.here(outputs, lab.node.at.tools, lab.node.kubeconfig)
     print(_summary(outputs, built, started))
 
@@ -54,7 +55,8 @@ def _up_elsewhere(kubeconfig: Path) -> None:
     context = _reach(kubeconfig)
     print(f"the cluster is {context}, from KUBECONFIG")
     stack = _stack_elsewhere(kubeconfig)
-    outputs = values(stack.up().outputs)
+    stack.up()
+    outputs = stack.outputs()
     built = first_build.elsewhere(outputs, build.tools(), kubeconfig)
     print(_summary(outputs, built, started))
 

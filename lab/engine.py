@@ -11,20 +11,17 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pulumi import automation
 
 from lab import LabError, build, files, interrupt, progress, providers, stack_file
 from lab.paths import CACHE, REPO
 
 _LANGUAGE_HOST = "pulumi-language-python"
-_Result = TypeVar("_Result")
 
 
 class StackError(LabError):
@@ -58,13 +55,8 @@ class Engine:
             _install_plugins(state / "home" / "plugins", tools)
         ours = Path(sys.executable).parent  # buildkit-pod; last, since it has a Python too
         path = (self.official or tools, tools, os.environ["PATH"], ours)
-        # The Automation API looks for the CLI on this process's own PATH.
+        # The Automation API, which tests use, looks for the CLI on this process's own PATH.
         os.environ["PATH"] = self.environment["PATH"] = os.pathsep.join(map(str, path))
-
-    @cached_property
-    def command(self) -> automation.PulumiCommand:
-        """The CLI, which is asked for its version once."""
-        return automation.PulumiCommand()
 
     @contextmanager
     def given(self, **variables: str) -> Iterator[None]:
@@ -140,15 +132,16 @@ class Stack:
         name: str,
         directory: Path = REPO,
         kubeconfig: Path | None = None,
+        **variables: str,
     ) -> None:
-        """Take the stack file as it stands in the *directory*."""
+        """Take the stack file as it is in the *directory*, and further environment variables."""
         self._engine = engine
         self.name = name
         self.directory = directory
-        self._environment = dict(engine.environment)
+        self._environment = {**engine.environment, **variables}
         if kubeconfig:
             self._environment["KUBECONFIG"] = str(kubeconfig)
-        self._selected: automation.Stack | None = None
+        self._selected = False
 
     @classmethod
     def copied(
@@ -184,32 +177,27 @@ class Stack:
         content = {**stack_file.read(self.file), "config": merge(dev_config(), overrides)}
         files.write(self.file, yaml.safe_dump(content, sort_keys=False))
 
-    def up(self, **options: Any) -> automation.UpResult:
-        """Create or update what the configuration says."""
-        return self._run("up", lambda stack, say: stack.up(on_output=say, on_error=say, **options))
+    def up(self, *options: str) -> str:
+        """Create or update what the configuration says; what Pulumi printed."""
+        return self._run("up", "--skip-preview", "--yes", *options)
 
-    def preview(self, **options: Any) -> automation.PreviewResult:
+    def preview(self, *options: str) -> str:
         """Say what `up` would do."""
-        return self._run(
-            "preview", lambda stack, say: stack.preview(on_output=say, on_error=say, **options)
-        )
+        return self._run("preview", *options)
 
-    def refresh(self) -> automation.RefreshResult:
+    def refresh(self) -> str:
         """Bring the state in line with the cluster."""
-        return self._run("refresh", lambda stack, say: stack.refresh(on_output=say, on_error=say))
+        return self._run("refresh", "--skip-preview", "--yes")
 
-    def destroy(self) -> automation.DestroyResult:
+    def destroy(self) -> str:
         """Delete everything, and the stack with its file."""
-        result = self._run(
-            "destroy", lambda stack, say: stack.destroy(on_output=say, on_error=say, remove=True)
-        )
-        self._selected = None
-        return result
+        said = self._run("destroy", "--skip-preview", "--yes", "--remove")
+        self._selected = False
+        return said
 
     def cancel(self) -> None:
         """Let go of the lock of an update that was killed."""
-        with interrupt.deferred():
-            self._select().cancel()
+        self.cli("cancel", "--yes")
 
     def recover(self) -> None:
         """Go on after an operation that was killed.
@@ -223,22 +211,18 @@ class Stack:
             line = f"pulumi is at work on the stack {self.name} (process {holder}); wait for it"
             raise StackError(line, line)
         try:
-            with interrupt.deferred():
-                stack = self._select()
-                stack.cancel()
-                deployment = stack.export_stack().deployment or {}
-        except automation.CommandError as error:
-            reason = str(error).strip().splitlines()[-1].strip()
+            self.cancel()
+            deployment = json.loads(self.cli("stack", "export"))["deployment"] or {}
+        except StackError as error:
+            reason = error.output.strip().splitlines()[-1].strip()
             line = f"the stack {self.name} can't be read ({reason}): run make down first"
-            raise StackError(line, str(error)) from None
+            raise StackError(line, error.output) from None
         if deployment.get("pending_operations"):
             self._environment["PULUMI_K8S_UPSERT_EXISTING_OBJECTS"] = "true"
-            self._selected = None  # it has the environment of before
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, secrets in the clear."""
-        with interrupt.deferred():
-            return values(self._select().outputs())
+        return json.loads(self.cli("stack", "output", "--json", "--show-secrets"))
 
     def cli(self, *arguments: str, stdin: str = "") -> str:
         """What the CLI says to a command about this stack.
@@ -246,16 +230,22 @@ class Stack:
         Raises:
             StackError: the command failed.
         """
+        with interrupt.deferred():
+            self._select()
+            return self._ask(*arguments, f"--stack={self.name}", stdin=stdin)
+
+    def _ask(self, *arguments: str, stdin: str = "") -> str:
+        command = self._command(*arguments)
         done = subprocess.run(
-            ["pulumi", *arguments, f"--stack={self.name}"],
+            command,
             cwd=self.directory,
-            env={**os.environ, **self._environment},
+            env=self._variables(),
             input=stdin,
             capture_output=True,
             text=True,
         )
         if done.returncode:
-            raise StackError(f"pulumi {' '.join(arguments)} failed: {done.stderr}", done.stderr)
+            raise StackError(f"{' '.join(command)} failed: {done.stderr}", done.stderr)
         return done.stdout
 
     def _lock_holder(self) -> int | None:
@@ -267,44 +257,49 @@ class Stack:
                 return holder
         return None
 
-    def _run(
-        self, verb: str, operation: Callable[[automation.Stack, Callable[[str], Any]], _Result]
-    ) -> _Result:
+    def _run(self, verb: str, *options: str) -> str:
+        """What the CLI says to an operation on this stack, which is printed as it comes."""
         said: list[str] = []
-
-        def say(line: str) -> None:
-            said.append(line)
-            print(line.rstrip("\n"), flush=True)
-
         step = progress.step(f"pulumi {verb} of the stack {self.name}")
         with step, interrupt.deferred():
-            try:
-                return operation(self._select(), say)
-            except automation.CommandError as error:
-                output = "\n".join(said) or str(error)
+            self._select()
+            command = self._command(verb, *options, f"--stack={self.name}")
+            with subprocess.Popen(
+                command,
+                cwd=self.directory,
+                env=self._variables(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process:
+                for line in process.stdout or ():
+                    said.append(line)
+                    print(line.rstrip("\n"), flush=True)
+            if process.returncode:
                 line = f"pulumi {verb} of the stack {self.name} failed; why is said above"
-                raise StackError(line, output) from None
+                raise StackError(line, "".join(said))
+        return "".join(said)
 
-    def _select(self) -> automation.Stack:
-        """The stack, made if there is none: once, since each question takes the CLI's start."""
+    def _select(self) -> None:
+        """Have the stack: once, since each question takes the CLI's start."""
         if not self._selected:
-            options = automation.LocalWorkspaceOptions(
-                env_vars=self._environment, pulumi_command=self._engine.command
-            )
-            self._selected = automation.create_or_select_stack(
-                self.name, work_dir=str(self.directory), opts=options
-            )
-        return self._selected
+            self._ask("stack", "select", "--create", self.name)
+            self._selected = True
+
+    def _command(self, *arguments: str) -> list[str]:
+        return ["pulumi", "--non-interactive", *arguments]
+
+    def _variables(self) -> dict[str, str]:
+        variables = {**os.environ, **self._environment}
+        # The CLI asks the first Python for its version: version managers need half a second for it.
+        path = os.pathsep.join([str(Path(sys.executable).parent), variables["PATH"]])
+        return {**variables, "PATH": path}
 
 
 def dev_config() -> dict[str, Any]:
     """The configuration of Pulumi.dev.yaml."""
     return stack_file.read(REPO / "Pulumi.dev.yaml").get("config", {})
-
-
-def values(outputs: automation.OutputMap) -> dict[str, Any]:
-    """A stack's outputs, secrets in the clear."""
-    return {name: output.value for name, output in outputs.items()}
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

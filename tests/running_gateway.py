@@ -159,7 +159,7 @@ def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
 
 @contextlib.contextmanager
 def running(
-    root: Path, protocol: Protocol, hold: int = 600, **downstream: Any
+    root: Path, protocol: Protocol, hold: int = 600, memory: int | None = None, **downstream: Any
 ) -> Iterator[Gateway]:
     """A gateway that lets the client `dev` in, with no buildkitd behind it yet."""
     edge, internal = Authority("edge"), Authority("internal")
@@ -170,6 +170,7 @@ def running(
         protocol,
         _envoy.Upstream(UPSTREAM, upstream),
         _envoy.Downstream(hold, **{"keepalive": 30, **downstream}),
+        memory,
     )
     ports = on_this_machine(document)
     with envoy(root, write_bootstrap(root, document), health_port=ports["health"]):

@@ -7,6 +7,7 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/access_loggers/st
 import json
 from typing import Any
 
+from pulumi_buildkit import _overload
 from pulumi_buildkit._message import extension
 
 # A build is one Solve; its files, secrets and progress are in its session.
@@ -63,7 +64,7 @@ BUILDS = f"{_SCOPE}.builds"
 
 
 def requests() -> list[dict[str, Any]]:
-    """A line for each build, each session, and each RPC that is refused or waited in vain.
+    """A line for each build, each session, and each RPC that is refused, reset or waited in vain.
 
     Of a build there is one when it begins, too, so that it can be read who builds.
     """
@@ -77,7 +78,8 @@ def requests() -> list[dict[str, Any]]:
     }
     begins = _all({"log_type_filter": {"types": [_BEGINS]}}, _path(BUILD))
     ends = {"log_type_filter": {"types": [_ENDS]}}
-    said = _all(ends, _any(_A_BUILD_S, _status("PERMISSION_DENIED"), HOLD_IS_OVER))
+    refused = (_status("PERMISSION_DENIED"), HOLD_IS_OVER, _overload.REFUSED)
+    said = _all(ends, _any(_A_BUILD_S, *refused))
     return [_log({**_WHO, "begins": _STREAM}, begins), _log(fields, said)]
 
 

@@ -144,7 +144,20 @@ def _builds(scope: Scope, _: Installation) -> list[dict[str, Any]]:
 
 
 def _limits(scope: Scope, _: Installation) -> list[dict[str, Any]]:
+    resets = increase(
+        scope.metric("envoy_envoy_overload_actions_reset_high_memory_stream_count"), "15m"
+    )
+    refuses = scope.metric("envoy_overload_envoy_overload_actions_stop_accepting_requests_active")
     return [
+        _rule(
+            "BuildKitGatewayOverloaded",
+            Severity.CRITICAL,
+            f"sum by (namespace) ({resets}) > 0 or max by (namespace) ({refuses}) > 0",
+            "0s",
+            "The BuildKit gateway in {{ $labels.namespace }} is short of memory, and ends builds",
+            "It reset its largest requests, or refuses new ones, to stay below its limit "
+            "(gateway.resources.limits.memory).",
+        ),
         _rule(
             "BuildKitCacheFull",
             Severity.WARNING,

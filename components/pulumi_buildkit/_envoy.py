@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from pulumi_buildkit import _access_log, _limits, _xds
+from pulumi_buildkit import _access_log, _limits, _overload, _xds
 from pulumi_buildkit._farm import Farm
 from pulumi_buildkit._message import extension, typed
 from pulumi_buildkit.role import RPCS, Role
@@ -52,8 +52,10 @@ _SIGNATURES = [
     "ecdsa_secp384r1_sha384",
     "ecdsa_secp521r1_sha512",
 ]
-# BuildKit's build definitions may have 16 MiB; a held one waits in memory.
-_HELD_REQUEST_BYTES = 32 * 1024 * 1024
+# What a held request keeps in memory. BuildKit's build definitions may have 16 MiB.
+_REQUEST_BYTES = 1024 * 1024
+_DEFINITION_BYTES = 32 * _REQUEST_BYTES
+_DEFINITIONS = ({"path": _access_log.BUILD}, {"prefix": "/moby.buildkit.v1.frontend.LLBBridge/"})
 # Longer than the pauses between a build's last requests.
 _UNUSED = "5s"
 # How long one try lasts, whether connects are refused, dropped, or taken by a frozen buildkitd.
@@ -107,6 +109,7 @@ _METRICS = (
     r".+\.ssl\.(connection_error|fail_verify_.+|handshake)",
     r".+\.ssl\.certificate\..+",
     r"server\.(concurrency|days_until_first_cert_expiring|live|memory_.+|uptime)",
+    *_overload.METRICS,
 )
 # What becomes a label of Prometheus'. Envoy's own rule for RPCs knows no dots in their services.
 _LABELS = {
@@ -161,8 +164,10 @@ class Downstream(NamedTuple):
     """Whether each connection begins with what a load balancer says of its client."""
 
 
-def bootstrap(protocol: Protocol, upstream: Upstream, downstream: Downstream) -> dict[str, Any]:
-    """A gateway in front of buildkitd."""
+def bootstrap(
+    protocol: Protocol, upstream: Upstream, downstream: Downstream, memory: int | None = None
+) -> dict[str, Any]:
+    """A gateway in front of buildkitd, whose container may have *memory* bytes; none: any."""
     return {
         # Envoy reads no certificate from a file without a name of its own.
         "node": {"id": "gateway", "cluster": "gateway"},
@@ -175,6 +180,7 @@ def bootstrap(protocol: Protocol, upstream: Upstream, downstream: Downstream) ->
         ],
         "stats_config": _LABELS,
         "layered_runtime": _limits.RUNTIME,
+        **({"overload_manager": _overload.manager(memory)} if memory else {}),
         "static_resources": _PASSES[protocol](upstream, downstream),
     }
 
@@ -384,6 +390,9 @@ def _plain_listener(name: str, port: int, network_filter: dict[str, Any]) -> dic
     return {
         "name": name,
         "address": _address("0.0.0.0", port),
+        # Who asks how the gateway is, is answered when it is overloaded, too.
+        "bypass_overload_manager": True,
+        "ignore_global_conn_limit": True,
         "filter_chains": [{"filters": [network_filter]}],
     }
 
@@ -413,23 +422,24 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
         }
         for path in _access_log.NOT_HELD
     ]
-    builds = {
-        "match": {"prefix": "/"},
-        "route": {
-            "cluster": "buildkitd",
-            "timeout": "0s",
-            "retry_policy": {
-                "retry_on": "connect-failure,refused-stream,reset-before-request",
-                "num_retries": tries - 1,
-                "retry_back_off": _BACK_OFF,
-            },
+    held = {
+        "cluster": "buildkitd",
+        "timeout": "0s",
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "num_retries": tries - 1,
+            "retry_back_off": _BACK_OFF,
         },
     }
+    definitions = [
+        {"match": match, "route": held, "request_body_buffer_limit": _DEFINITION_BYTES}
+        for match in _DEFINITIONS
+    ]
     virtual_host = {
         "name": "buildkitd",
         "domains": ["*"],
-        "routes": [*not_held, builds],
-        "request_body_buffer_limit": _HELD_REQUEST_BYTES,
+        "routes": [*not_held, *definitions, {"match": {"prefix": "/"}, "route": held}],
+        "request_body_buffer_limit": _REQUEST_BYTES,
     }
     return _http(
         "buildkit",
@@ -445,7 +455,9 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
         # A build may be silent for hours.
         stream_idle_timeout="0s",
         request_timeout="0s",
-        local_reply_config={"mappers": [_said_when_over(downstream.hold), _SAID_WHEN_REFUSED]},
+        local_reply_config={
+            "mappers": [_said_when_over(downstream.hold), _SAID_WHEN_REFUSED, _SAID_WHEN_OVERLOADED]
+        },
         # Keeps load balancers' idle timers away, and finds clients that are gone.
         common_http_protocol_options=_limits.REQUEST_HEADERS,
         http2_protocol_options={**_limits.HTTP2, **_pings(downstream)},
@@ -481,6 +493,10 @@ _SAID_WHEN_REFUSED = _said(
     {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 403}}}},
     f"{_access_log.CLIENT} may not call %REQ(:PATH)%: its role has no such right, or it is no "
     "client any more",
+)
+_SAID_WHEN_OVERLOADED = _said(
+    _overload.REFUSED,
+    "the gateway is short of memory (gateway.resources.limits.memory): %LOCAL_REPLY_BODY%",
 )
 # Who may call what is a file, which changes under the connections that are there.
 _ROLES = {

@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pulumi_kubernetes as k8s
 
-from pulumi_buildkit import _drain, _envoy, _metrics, _pod, _volumes, _xds
+from pulumi_buildkit import _drain, _envoy, _metrics, _pod, _volumes, _xds, quantity
 from pulumi_buildkit._envoy import (
     ENVOY_IMAGE,
     ENVOY_OPTIONS,
@@ -173,17 +173,19 @@ class Gateway(pulumi.ComponentResource):
 
     def _bootstrap(self) -> pulumi.Output[str]:
         args = self._args
-        config = pulumi.Output.all(args["upstream_host"], args.get("pods", [])).apply(
-            lambda upstream: _json(
+        memory = args.get("resources", {}).get("limits", {}).get("memory")
+        config = pulumi.Output.all(args["upstream_host"], args.get("pods", []), memory).apply(
+            lambda known: _json(
                 _envoy.bootstrap(
                     _protocol(args),
-                    _upstream(args, *upstream),
+                    _upstream(args, *known[:2]),
                     _envoy.Downstream(
                         int(args.get("hold", HOLD)),
                         int(args.get("keepalive", KEEPALIVE)),
                         int(args.get("keepalive_timeout", KEEPALIVE_TIMEOUT)),
                         bool(args.get("proxy_protocol")),
                     ),
+                    int(quantity.number(known[2])) if known[2] else None,
                 )
             )
         )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab import client, debian, lifecycle, owner, registry
-from lab.engine import Stack, StackError, description, merge, official_cli, values
+from lab.engine import Stack, StackError, description, merge, official_cli
 from lab.network import REGISTRY
 from lab.paths import REPO
 from tests.lab import machine
@@ -268,7 +268,8 @@ def configuring(lab: lifecycle.Lab, directory: Path) -> Iterator[Configured]:
 
     def configure(overrides: dict[str, Any]) -> Installation:
         stack.configure(merge(lab.overrides, overrides))
-        installation = install(lab, values(stack.up().outputs), directory)
+        stack.up()
+        installation = install(lab, stack.outputs(), directory)
         wait_for_rollout(installation)
         return installation
 

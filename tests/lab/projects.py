@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pulumi import automation
 
 from lab import lifecycle, providers
-from lab.engine import values
+from lab.engine import Stack
 from lab.paths import REPO
 
 STACK = "dev"
@@ -27,7 +26,7 @@ class Project:
 
     lab: lifecycle.Lab
     directory: Path
-    environment: Mapping[str, str]
+    variables: Mapping[str, str]
 
     @classmethod
     def copied(cls, lab: lifecycle.Lab, source: Path, to: Path) -> "Project":
@@ -41,34 +40,35 @@ class Project:
     @classmethod
     def at(cls, lab: lifecycle.Lab, directory: Path, **variables: str) -> "Project":
         """The project in a *directory*, with further environment *variables*."""
-        kubeconfig = str(lab.node.kubeconfig)
-        environment = {**lab.engine.environment, **variables, "KUBECONFIG": kubeconfig}
-        return cls(lab, directory, environment)
+        return cls(lab, directory, variables)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What its Pulumi.yaml says."""
         return yaml.safe_load((self.directory / "Pulumi.yaml").read_text())
 
-    def up(self, **config: str | automation.ConfigValue) -> dict[str, Any]:
+    @property
+    def stack(self) -> Stack:
+        """Its stack, in the directory."""
+        lab = self.lab
+        return Stack(lab.engine, STACK, self.directory, lab.node.kubeconfig, **self.variables)
+
+    def up(self, **config: str) -> dict[str, Any]:
         """Install what it needs, and create what it describes; its outputs."""
         if self.lab.engine.official:
             self._run("pulumi", "install")
         else:
             self._install()
-        stack = self._stack()
+        stack = self.stack
         for key, value in config.items():
-            given = value if isinstance(value, automation.ConfigValue) else None
-            stack.set_config(key, given or automation.ConfigValue(str(value)))
-        return values(stack.up(on_output=print).outputs)
-
-    def preview(self, **options: Any) -> None:
-        """Say what `up` would do."""
-        self._stack().preview(on_output=print, **options)
+            secret = ["--secret"] if key == "kubeconfig" else []
+            stack.cli("config", "set", *secret, key, stdin=value)
+        stack.up()
+        return stack.outputs()
 
     def destroy(self) -> None:
         """Delete all of it."""
-        self._stack().destroy(on_output=print, remove=True)
+        self.stack.destroy()
 
     def _install(self) -> None:
         """What `pulumi install` does; the hosts that the lab has are too old to be asked for it."""
@@ -88,15 +88,11 @@ class Project:
             )
             self._run("pulumi-gen-nodejs", f"sdks/{name}", input=schema)
 
-    def _stack(self) -> automation.Stack:
-        options = automation.LocalWorkspaceOptions(env_vars=self.environment)
-        return automation.create_or_select_stack(STACK, work_dir=str(self.directory), opts=options)
-
     def _run(self, *command: str, input: str | None = None) -> str:
         result = subprocess.run(
             command,
             cwd=self.directory,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.lab.engine.environment, **self.variables},
             input=input,
             capture_output=True,
             text=True,

@@ -57,12 +57,12 @@ def test_a_refresh_finds_a_manual_edit_and_the_next_up_mends_it(
     installation.kubectl("set", "image", "deployment/buildkit-gateway", "envoy=example.com/other")
     stack.refresh()
     with pytest.raises(StackError):
-        stack.preview(expect_no_changes=True)
+        stack.preview("--expect-no-changes")
     stack.up()
     image = "jsonpath={.spec.template.spec.containers[0].image}"
     live = installation.kubectl("get", "deployment/buildkit-gateway", f"--output={image}")
     assert live == "docker.io/envoyproxy/envoy:v1.40.0"
-    stack.preview(expect_no_changes=True)
+    stack.preview("--expect-no-changes")
 
 
 def test_two_stacks_stand_side_by_side_and_destroy_leaves_no_object(
@@ -109,7 +109,7 @@ def test_an_up_that_was_killed_goes_on_after_a_cancel(installation: Installation
     with lab.engine.given(PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true"):
         lab.stack("killed", BESIDE).up()
     try:
-        stack.preview(expect_no_changes=True)
+        stack.preview("--expect-no-changes")
     finally:
         stack.destroy()
 

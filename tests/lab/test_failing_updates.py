@@ -37,7 +37,7 @@ def test_the_next_good_up_repairs_it(configured: Configured, installation: Insta
         configured({"buildkit:image": "example.com/no/such:image", "buildkit:updateTimeout": 10})
     repaired = configured({})
     assert repaired.buildctl("debug", "workers").returncode == 0
-    installation.lab.stack().preview(expect_no_changes=True)
+    installation.lab.stack().preview("--expect-no-changes")
 
 
 Update = Callable[..., automation.UpResult]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lab import LabError, keda, lifecycle
-from lab.engine import merge, values
+from lab.engine import merge
 from lab.node import until
 from tests.lab.absence import no_buildkitd, nothing_answers_at
 from tests.lab.building import (
@@ -266,7 +266,8 @@ def pool(lab: lifecycle.Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     keda.install(lab.node)
     pool = replace(lab, name=f"{lab.name}-pool", node_port=lab.node_port + 50)
     stack = pool.stack(overrides=merge(pool.overrides, FOLLOWING))
-    yield install(pool, values(stack.up().outputs), tmp_path_factory.mktemp("pool"))
+    stack.up()
+    yield install(pool, stack.outputs(), tmp_path_factory.mktemp("pool"))
     stack.destroy()
 
 

@@ -57,7 +57,7 @@ class Builds:
     def up(self, job: dict[str, Any], **keys: Any) -> str:
         """Build, and return what the update printed."""
         self.configure(job, **keys)
-        return self.stack.up().stdout
+        return self.stack.up()
 
     def kubectl(self, *arguments: str) -> str:
         return self.lab.node.kubectl("--namespace", NAMESPACE, *arguments)
@@ -122,7 +122,7 @@ def test_inline_files_are_built_and_pushed_and_only_another_file_builds_again(
     assert built() == first
     before = builds.jobs
 
-    builds.stack.preview(expect_no_changes=True)
+    builds.stack.preview("--expect-no-changes")
     builds.up(job(first))
     assert builds.jobs == before
 
@@ -131,7 +131,7 @@ def test_inline_files_are_built_and_pushed_and_only_another_file_builds_again(
     assert builds.jobs != before
 
     before = builds.jobs
-    builds.stack.up(replace=["**batch/v1:Job::build"])
+    builds.stack.up("--replace=**batch/v1:Job::build")
     assert builds.jobs != before
 
 
@@ -149,7 +149,7 @@ def test_a_failed_build_s_last_lines_are_the_update_s_error_and_a_good_one_repai
     assert "exit code: 7" in error
 
     builds.up(job("FROM scratch\nCOPY Dockerfile /\n"))
-    builds.stack.preview(expect_no_changes=True)
+    builds.stack.preview("--expect-no-changes")
     assert len(builds.jobs.split()) == 1
 
 

@@ -63,9 +63,9 @@ def test_the_commands_that_make_up_prints_build(first_up: FirstUp, tmp_path: Pat
 
 def test_a_second_up_changes_nothing(installation: Installation) -> None:
     stack = installation.lab.stack()
-    stack.preview(expect_no_changes=True)
+    stack.preview("--expect-no-changes")
     stack.refresh()
-    stack.preview(expect_no_changes=True)
+    stack.preview("--expect-no-changes")
 
 
 def test_make_env_gives_a_shell_the_lab(installation: Installation) -> None:

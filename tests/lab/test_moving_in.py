@@ -13,7 +13,7 @@ import yaml
 from cryptography import x509
 
 from lab import LabError, build, lifecycle
-from lab.engine import Stack, values
+from lab.engine import Stack
 from lab.network import ADDRESS
 from lab.node import until
 from tests.envoy_gateway import Authority, rsa_key
@@ -122,7 +122,8 @@ def bring_up(upstream: Old, stack: Stack, secret: str, layout: str, **keys: Any)
             **{f"buildkit:{key}": value for key, value in keys.items()},
         }
     )
-    return replace(upstream.client, outputs=values(stack.up().outputs))
+    stack.up()
+    return replace(upstream.client, outputs=stack.outputs())
 
 
 def test_a_chart_s_clients_keep_their_files(upstream: Old, moved: Stack) -> None:

@@ -129,7 +129,7 @@ def test_pem_from_the_configuration_serves_the_clients_of_its_ca_and_its_key_sta
     files = own.server()
     own.configure(pem(files))
     key = set_key(own, files)
-    printed = own.stack.preview().stdout, own.stack.up().stdout
+    printed = own.stack.preview(), own.stack.up()
     assert_only_the_client_builds(own)
 
     exported = own.stack.cli("stack", "export")

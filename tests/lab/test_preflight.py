@@ -166,4 +166,4 @@ def test_a_node_that_can_run_it_is_tried_once(configured: Configured) -> None:
     assert installation.kubectl(*jobs) == "1"
     log = installation.kubectl("logs", "--selector=app=preflight-probe", "--tail=-1")
     assert log.endswith("rootless runs here\n")
-    stack_of(installation, keys).preview(expect_no_changes=True)
+    stack_of(installation, keys).preview("--expect-no-changes")

@@ -48,8 +48,8 @@ def said(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -
     """An update that makes a client's key, a build by that client, and all that is said then."""
     lab = installation.lab
     stack = stack_of(installation, {"buildkit:clients": {NEW: {}}})
-    texts = {"pulumi preview --diff": stack.preview(diff=True).stdout}
-    texts["pulumi up --diff"] = stack.up(diff=True).stdout
+    texts = {"pulumi preview --diff": stack.preview("--diff")}
+    texts["pulumi up --diff"] = stack.up("--diff")
     new = install(lab, stack.outputs(), tmp_path_factory.mktemp(NEW), NEW)
     built = new.build("keys", NEW)
     texts["buildctl build"] = built.stdout + built.stderr

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from lab import LabError, lifecycle
-from lab.engine import merge, values
+from lab.engine import merge
 from lab.network import ADDRESS
 from lab.paths import REPO
 from tests.lab.conftest import Installation, assert_builds, install, make
@@ -149,7 +149,8 @@ def installed(lab: lifecycle.Lab, tmp_path: Path) -> Iterator[Installation]:
     """A stack that Pulumi runs, and its client."""
     gateway = {"nodePort": lab.node_port + 30, "replicas": 1}
     stack = lab.stack(OVER, merge(lab.overrides, {"buildkit:gateway": gateway}))
-    client = install(lab, values(stack.up().outputs), tmp_path)
+    stack.up()
+    client = install(lab, stack.outputs(), tmp_path)
     yield client
     deployments_go(client)
     lab.node.kubectl("delete", "namespace", client.outputs["namespace"])

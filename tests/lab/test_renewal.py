@@ -109,7 +109,7 @@ def test_builds_go_on_while_their_certificates_are_renewed_and_the_ca_is_changed
 def test_certificates_are_made_anew_when_that_is_asked_for(configured: Configured) -> None:
     before = configured({})
     stack = before.lab.stack()
-    stack.up(replace=["**LocallySignedCert::**"])
+    stack.up("--replace=**LocallySignedCert::**")
     after = install(before.lab, stack.outputs(), before.directory / "after")
     of_dev = [one.outputs["clients"]["dev"] for one in (before, after)]
     assert of_dev[0]["cert"] != of_dev[1]["cert"]

@@ -67,7 +67,7 @@ def a_gateway_pod_goes(installation: Installation) -> None:
 
 
 def certificates_are_renewed(installation: Installation) -> None:
-    stack_of(installation, CONFIGURATION).up(replace=["**LocallySignedCert::**"])
+    stack_of(installation, CONFIGURATION).up("--replace=**LocallySignedCert::**")
 
 
 HAPPENS: tuple[Callable[[Installation], None], ...] = (

@@ -40,6 +40,10 @@ def volume(statistic: str, claim: str = "rootless-cache-buildkitd-0") -> str:
     return f'{name}{{namespace="build", persistentvolumeclaim="{claim}"}}'
 
 
+def overload(name: str, prefix: str) -> str:
+    return f"envoy_{prefix}overload_actions_{name}{{{POD}}}"
+
+
 def certificate(name: str) -> str:
     metric = "envoy_listener_ssl_certificate_expiration_unix_time_seconds"
     return f'{metric}{{envoy_tls_certificate="{name}", {POD}}}'
@@ -84,6 +88,25 @@ CASES = {
     ),
     "builds wait for two minutes": Case({WAITING: "0x10 2x2 0x60"}, 14, set()),
     "many are seen while they connect": Case({WAITING: "0 0 1 0 0 0 1 0 0 0 0 1 0x60"}, 12, set()),
+    "a gateway resets a request to save memory": Case(
+        {**THERE, overload("reset_high_memory_stream_count", "envoy_"): "0x10 1x60"},
+        12,
+        {"BuildKitGatewayOverloaded"},
+    ),
+    "a gateway refuses requests to save memory": Case(
+        {**THERE, overload("stop_accepting_requests_active", "overload_envoy_"): "0x10 1x60"},
+        12,
+        {"BuildKitGatewayOverloaded"},
+    ),
+    "a gateway has enough memory": Case(
+        {
+            **THERE,
+            overload("reset_high_memory_stream_count", "envoy_"): "0x60",
+            overload("stop_accepting_requests_active", "overload_envoy_"): "0x60",
+        },
+        30,
+        set(),
+    ),
     "a hold was over, the first ever": Case(
         {**THERE, f"envoy_buildkit_holds_expired{{{POD}}}": "_x10 1x60"},
         12,

@@ -36,11 +36,11 @@ RUN = {
     "pulumi up": ("tests/lab/conftest.py", "stack.up()"),
     "pulumi up --replace '**batch/v1:Job::build'": (
         "tests/lab/test_jobs.py",
-        'up(replace=["**batch/v1:Job::build"])',
+        'up("--replace=**batch/v1:Job::build")',
     ),
     "pulumi up --replace '**LocallySignedCert::**'": (
         "tests/lab/test_renewal.py",
-        'up(replace=["**LocallySignedCert::**"])',
+        'up("--replace=**LocallySignedCert::**")',
     ),
     "pulumi preview*": ("tests/lab/conftest.py", ").preview()"),
     "pulumi cancel": ("tests/lab/test_engine.py", "stack.cancel()"),
@@ -48,7 +48,7 @@ RUN = {
         "tests/lab/test_engine.py",
         'PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true"',
     ),
-    "pulumi stack init *": ("lab/engine.py", "create_or_select_stack"),
+    "pulumi stack init *": ("lab/engine.py", '"stack", "select", "--create"'),
     "pulumi stack output *": ("tests/lab/test_make.py", "pulumi stack output endpoint"),
     "pulumi config set *": ("tests/lab/test_own_certificates.py", '"config", "set"'),
     'eval "$(pulumi stack output * buildx_append_command)"': (
