@@ -79,6 +79,7 @@ def test_every_key_that_was_made_is_known(said: Said) -> None:
 
 
 def test_no_key_is_in_what_people_read(said: Said) -> None:
-    assert len(said.texts) > 20
+    for kind in ("pulumi stack", "buildctl", "log of pod/buildkitd", "state file"):
+        assert any(name.startswith(kind) for name in said.texts), [*said.texts]
     assert all(said.texts[kind] for kind in ("pulumi up --diff", "pulumi stack export", KINDS))
     assert not found(said.keys, said.texts)
