@@ -3,7 +3,7 @@
 from pulumi_buildkit.daemon import DRAIN_TIMEOUT
 from pulumi_buildkit.volume import VolumeKind
 
-from settings.quantities import Quantity, Size
+from settings.quantities import DiskSpace, Quantity, Size
 from settings.section import Section
 from settings.values import Certificate, Mirror, ObjectName, ResourceName, Seconds
 
@@ -22,15 +22,20 @@ class RegistrySettings(Section):
 
 
 class GarbageCollectionSettings(Section):
-    """When buildkitd gives up cached data."""
+    """When buildkitd gives up cached data.
 
-    reserved_space: Size | None = None
+    Each size is a Kubernetes quantity, as `50Gi`, or as BuildKit takes it: `250GB` (its units are
+    powers of 1024), bytes, or a percentage of the file system that has the cache, as `80%`. `0`: no
+    such limit.
+    """
+
+    reserved_space: DiskSpace | None = None
     """Below this size nothing is given up. Default: a tenth of the volume's size; without
     one buildkitd decides."""
-    max_used_space: Size | None = None
+    max_used_space: DiskSpace | None = None
     """The cache is kept below this size. Default: eight tenths of the volume's size; without
     one buildkitd decides."""
-    min_free_space: Size | None = None
+    min_free_space: DiskSpace | None = None
     """This much is kept free on the disk. Default: a tenth of the volume's size; without
     one buildkitd decides."""
 

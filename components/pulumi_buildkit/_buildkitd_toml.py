@@ -9,7 +9,7 @@ import pulumi
 import tomli_w
 
 from pulumi_buildkit.daemon import DaemonArgs
-from pulumi_buildkit.quantity import number
+from pulumi_buildkit.quantity import DiskSpace, disk_space, number
 
 DIRECTORY = "/etc/buildkit"
 PATH = f"{DIRECTORY}/buildkitd.toml"
@@ -106,8 +106,11 @@ def _garbage_collection(values: _Values, cache_size: str | None) -> dict[str, st
         "minFreeSpace": (given.get("min_free_space"), _FREE),
     }
     sizes = {
-        key: number(size) if size else None if whole is None else float(whole) * share
+        key: disk_space(size)
+        if size
+        else None
+        if whole is None
+        else DiskSpace(int(float(whole) * share))
         for key, (size, share) in shares.items()
     }
-    # Bytes, as text: the one form that buildkitd reads in every version.
-    return {key: str(int(size)) for key, size in sizes.items() if size is not None}
+    return {key: str(size) for key, size in sizes.items() if size is not None}

@@ -127,14 +127,35 @@ def test_every_pod_of_any_kind_keeps_as_much(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("daemon", "volume"),
+    ("size", "written"),
     [
-        ({"garbage_collection": {"min_free_space": "10%"}}, EMPTY_DIR),
-        ({}, {**CLAIM, "size": "50GB"}),
+        ("80%", "80%"),
+        ("250GB", str(250 * GIB)),
+        ("250G", str(250 * 10**9)),
+        ("512m", str(512 * 1024**2)),
+        ("1.5 TiB", str(1536 * GIB)),
+        ("1024000000", "1024000000"),
+        ("0", "0"),
     ],
 )
-def test_what_is_no_size_is_refused(daemon: Any, volume: Any) -> None:
-    with pytest.raises(ValueError, match="is no quantity; write one as 500m, 2 or 50Gi"):
+def test_sizes_are_taken_as_buildkit_and_kubernetes_write_them(size: str, written: str) -> None:
+    kept = worker({"garbage_collection": {"min_free_space": size}}, **CLAIM)
+    assert kept["minFreeSpace"] == written
+
+
+@pytest.mark.parametrize(
+    ("daemon", "volume", "complaint"),
+    [
+        (
+            {"garbage_collection": {"min_free_space": "ten"}},
+            EMPTY_DIR,
+            "no size; write one as 50Gi",
+        ),
+        ({}, {**CLAIM, "size": "50GB"}, "no quantity; write one as 500m, 2 or 50Gi"),
+    ],
+)
+def test_what_is_no_size_is_refused(daemon: Any, volume: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=f"is {complaint}"):
         pod(daemon, **volume)
 
 

@@ -97,6 +97,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "take less",
     ),
     (
+        {"garbageCollection": {"reservedSpace": "90%", "maxUsedSpace": "80%"}},
+        "buildkit:garbageCollection.reservedSpace: '90%': is more than maxUsedSpace, 80%; "
+        "take less",
+    ),
+    (
         {"garbageCollection": {"minFreeSpace": "2Ti"}, "volume": {"size": "50Gi"}},
         "buildkit:garbageCollection.minFreeSpace: '2Ti': is more than the volume, whose size is "
         "50Gi; take less, or a larger volume",
@@ -439,6 +444,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (
         {"buildkitd": {"worker": {"oci": {"max-parallelism": 4}}}},
         "buildkit:buildkitd.worker.oci.max-parallelism: is buildkit:maxParallelism here; set that",
+    ),
+    (
+        {"buildkitd": {"worker": {"oci": {"gckeepstorage": "1GB"}}}},
+        "buildkit:buildkitd.worker.oci.gckeepstorage: is "
+        "buildkit:garbageCollection.reservedSpace here; set that",
     ),
     (
         {"buildkitd": {"worker": {"oci": {"minFreeSpace": "1GB"}}}},
