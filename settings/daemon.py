@@ -36,8 +36,8 @@ class GarbageCollectionSettings(Section):
     """The cache is kept below this size. Default: eight tenths of the volume's size; without
     one buildkitd decides."""
     min_free_space: DiskSpace | None = None
-    """This much is kept free on the disk. Default: a tenth of the volume's size; without
-    one buildkitd decides."""
+    """This much is kept free on the disk. Default: a tenth of a claim's size; for an emptyDir
+    with a size a fifth of the node's disk, `20%`; without one buildkitd decides."""
 
 
 class ResourceSettings(Section):
@@ -62,7 +62,8 @@ class VolumeSettings(Section):
     kind: VolumeKind | None = None
     """What holds the cache. Default: `claim` with `mode: statefulset`, else `emptyDir`."""
     size: Size | None = None
-    """What a claim asks for, and the limit of an emptyDir. A claim can grow, and never shrink.
+    """What a claim asks for; the limit of an emptyDir, which is requested of the node as
+    `ephemeral-storage`, too. A claim can grow, and never shrink.
     Default: `50Gi` for a claim, no limit for an emptyDir."""
     storage_class: ObjectName | None = None
     """Storage class of the claims. Default: the cluster's own."""

@@ -26,7 +26,8 @@ class GarbageCollectionArgs(TypedDict):
     max_used_space: NotRequired[str]
     """Size that the cache is kept below. Default: four fifths of the volume."""
     min_free_space: NotRequired[str]
-    """Space that is kept free on the disk. Default: a tenth of the volume."""
+    """Space that is kept free on the disk. Default: a tenth of a claim; for an emptyDir a fifth of
+    the node's disk."""
 
 
 class ResourcesArgs(TypedDict):

@@ -53,7 +53,9 @@ def _exceeds(size: str, limit: str) -> bool:
 
 def _within_the_volume(settings: Settings) -> Iterator[Mistake]:
     of, whole = settings.garbage_collection, settings.volume_size
-    for name in ("reserved_space", "max_used_space", "min_free_space"):
+    # What is kept free is free on the file system, of which an emptyDir is a part.
+    on_node = settings.volume_kind is VolumeKind.EMPTY_DIR
+    for name in ("reserved_space", "max_used_space", *([] if on_node else ["min_free_space"])):
         size = getattr(of, name)
         if whole and size and disk_space(size).bytes > number(whole):
             yield Mistake(

@@ -87,15 +87,20 @@ def test_a_secret_in_it_stays_one() -> None:
 # Garbage collection
 
 
-@pytest.mark.parametrize(
-    ("volume", "gibibytes"),
-    [(CLAIM, 50), ({**CLAIM, "size": "100Gi"}, 100), ({**EMPTY_DIR, "size": "20Gi"}, 20)],
-)
+@pytest.mark.parametrize(("volume", "gibibytes"), [(CLAIM, 50), ({**CLAIM, "size": "100Gi"}, 100)])
 def test_what_is_kept_follows_from_the_volume_s_size(volume: Any, gibibytes: int) -> None:
     assert worker({}, **volume) == {
         "reservedSpace": str(gibibytes * GIB // 10),
         "maxUsedSpace": str(gibibytes * GIB * 8 // 10),
         "minFreeSpace": str(gibibytes * GIB // 10),
+    }
+
+
+def test_an_empty_dir_of_a_size_keeps_free_what_the_kubelet_wants_free_of_the_nodes_disk() -> None:
+    assert worker({}, **EMPTY_DIR, size="20Gi") == {
+        "reservedSpace": str(2 * GIB),
+        "maxUsedSpace": str(16 * GIB),
+        "minFreeSpace": "20%",
     }
 
 

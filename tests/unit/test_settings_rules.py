@@ -102,7 +102,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "take less",
     ),
     (
-        {"garbageCollection": {"minFreeSpace": "2Ti"}, "volume": {"size": "50Gi"}},
+        {
+            "garbageCollection": {"minFreeSpace": "2Ti"},
+            "volume": {"kind": "claim", "size": "50Gi"},
+        },
         "buildkit:garbageCollection.minFreeSpace: '2Ti': is more than the volume, whose size is "
         "50Gi; take less, or a larger volume",
     ),
@@ -566,6 +569,9 @@ FITTING: list[dict[str, Any]] = [
     {"volume": {"kind": "claim"}, "gateway": {"hold": 130}, "drain": {"timeout": 10}},
     {"mode": "statefulset", "replicas": 2, "gateway": {"hold": 5}},
     {"gateway": {"hold": 5}},
+    # Of the node's disk, which is no emptyDir's.
+    {"volume": {"size": "50Gi"}, "garbageCollection": {"minFreeSpace": "2Ti"}},
+    {"garbageCollection": {"reservedSpace": "90%", "maxUsedSpace": "50Gi", "minFreeSpace": 0}},
     {"createNamespace": "false", "namespace": "builds"},
     {"certificates": OWN, "gateway": {"host": "build.example.com"}},
     {"certificates": {"existingSecret": "mine"}, "clients": {"a": {"san": "a.example.com"}}},
