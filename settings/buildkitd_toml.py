@@ -30,23 +30,46 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _number_or(pattern: str) -> Callable[[Any], object]:
-    form = re.compile(pattern, re.ASCII)
-    return lambda value: _is_whole(value) or (isinstance(value, str) and form.fullmatch(value))
+def _is_size(value: Any) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return 0 <= value < _TOO_MUCH
+    return isinstance(value, str) and _SIZE.fullmatch(value)
+
+
+def _is_time(value: Any) -> bool:
+    if _is_whole(value):
+        return True
+    if isinstance(value, float):
+        # Written to the file as the whole number that it is.
+        return value.is_integer() and abs(value) < _TOO_MUCH
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return False
+    parts = _TIME_PART.findall(value)
+    return sum(float(number) * _NANOSECONDS[unit] for number, unit in parts) < _TOO_MUCH
 
 
 TRUTH = Kind(lambda value: isinstance(value, bool), NO_TRUTH_VALUE)
 WHOLE = Kind(_is_whole, NO_WHOLE_NUMBER)
 TEXT = Kind(lambda value: isinstance(value, str), NO_TEXT)
 # github.com/docker/go-units and Go's time.ParseDuration, as config/gcpolicy.go asks them.
-SIZE = Kind(
-    _number_or(r"|\d+%|\d+(\.\d+)? ?([kKmMgGtTpP]?[iI]?[bB]?)"),
-    "is no size; write it as 512MB, 10% or a number of bytes",
+_SIZE = re.compile(
+    r"|-?\d{1,18}%|(\d+(\.\d*)?|\.\d+) ?([kmgtp](i?b)?|b)?", re.ASCII | re.IGNORECASE
 )
-AGE = Kind(
-    _number_or(r"|-?\d+|[+-]?((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))+"),
-    "is no time; write it as 48h or a number of seconds",
-)
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 1e3,
+    "µs": 1e3,
+    "μs": 1e3,
+    "ms": 1e6,
+    "s": 1e9,
+    "m": 60e9,
+    "h": 3600e9,
+}
+_TIME_PART = re.compile(rf"(\d+\.?\d*|\.\d+)({'|'.join(_NANOSECONDS)})", re.ASCII)
+_TIME = re.compile(rf"|[+-]?\d{{1,18}}|[+-]?(?:{_TIME_PART.pattern})+", re.ASCII)
+_TOO_MUCH = 2**63
+SIZE = Kind(_is_size, "is no size; write it as 512MB, 10% or a number of bytes")
+AGE = Kind(_is_time, "is no time; write it as 48h or a number of seconds")
 ANY_NAME = "*"
 """Stands for every key of a map whose keys are names."""
 

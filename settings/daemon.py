@@ -3,7 +3,7 @@
 from pulumi_buildkit.daemon import DRAIN_TIMEOUT
 from pulumi_buildkit.volume import VolumeKind
 
-from settings.quantities import Quantity, Size
+from settings.quantities import DiskSpace, Quantity, Size
 from settings.section import Section
 from settings.values import Certificate, Mirror, ObjectName, ResourceName, Seconds
 
@@ -22,17 +22,22 @@ class RegistrySettings(Section):
 
 
 class GarbageCollectionSettings(Section):
-    """When buildkitd gives up cached data."""
+    """When buildkitd gives up cached data.
 
-    reserved_space: Size | None = None
+    Each size is a Kubernetes quantity, as `50Gi`, or as BuildKit takes it: `250GB` (its units are
+    powers of 1024), bytes, or a percentage of the file system that has the cache, as `80%`. `0`: no
+    such limit.
+    """
+
+    reserved_space: DiskSpace | None = None
     """Below this size nothing is given up. Default: a tenth of the volume's size; without
     one buildkitd decides."""
-    max_used_space: Size | None = None
+    max_used_space: DiskSpace | None = None
     """The cache is kept below this size. Default: eight tenths of the volume's size; without
     one buildkitd decides."""
-    min_free_space: Size | None = None
-    """This much is kept free on the disk. Default: a tenth of the volume's size; without
-    one buildkitd decides."""
+    min_free_space: DiskSpace | None = None
+    """This much is kept free on the disk. Default: a tenth of a claim's size; for an emptyDir
+    with a size a fifth of the node's disk, `20%`; without one buildkitd decides."""
 
 
 class ResourceSettings(Section):
@@ -57,7 +62,8 @@ class VolumeSettings(Section):
     kind: VolumeKind | None = None
     """What holds the cache. Default: `claim` with `mode: statefulset`, else `emptyDir`."""
     size: Size | None = None
-    """What a claim asks for, and the limit of an emptyDir. A claim can grow, and never shrink.
+    """What a claim asks for; the limit of an emptyDir, which is requested of the node as
+    `ephemeral-storage`, too. A claim can grow, and never shrink.
     Default: `50Gi` for a claim, no limit for an emptyDir."""
     storage_class: ObjectName | None = None
     """Storage class of the claims. Default: the cluster's own."""

@@ -1,11 +1,11 @@
-"""Kubernetes quantities, as checked values.
+"""Kubernetes quantities and the sizes of buildkitd.toml, as checked values.
 
 https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 """
 
 from typing import Annotated
 
-from pulumi_buildkit.quantity import number
+from pulumi_buildkit.quantity import disk_space, number
 from pydantic import BeforeValidator
 
 from settings.values import check, shown_as
@@ -22,6 +22,14 @@ def _is_quantity(value: str, least: int = 0) -> bool:
         return value.isascii() and least <= number(value) <= _MOST
     except ValueError:
         return False
+
+
+def _is_disk_space(value: str) -> bool:
+    try:
+        size, percentage = disk_space(value)
+    except ValueError:
+        return False
+    return value.isascii() and (size == 0 or _LEAST <= size <= _MOST) and percentage <= 100
 
 
 def _as_text(value: object) -> object:
@@ -44,4 +52,14 @@ Size = Annotated[
         "is no size; write one of 1Mi at least with its unit, as 50Gi",
     ),
     shown_as("size"),
+]
+DiskSpace = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    check(
+        _is_disk_space,
+        "is not a valid size: expected 1Mi or more as 50Gi, 250GB or a number of bytes, a "
+        "percentage as 80%, or 0",
+    ),
+    shown_as("size or percentage"),
 ]

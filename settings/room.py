@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pulumi_buildkit._pod import CONTAINER
+from pulumi_buildkit._pod import CONTAINER, STORAGE, storing
 from pulumi_buildkit.quantity import number
+from pulumi_buildkit.volume import VolumeKind
 
 from settings import placement
 from settings.daemon import ResourceSettings
@@ -38,12 +39,16 @@ class _Pod(NamedTuple):
     own: ResourceSettings
     containers: Sequence[placement.Spec]
     spec: placement.Spec
+    stored: str | None = None
+    """The size of an emptyDir that is requested for it."""
 
     def key(self, resource: str) -> tuple[Place, str | None]:
         """Where a *resource* is asked for, and what stands there; else it is of the overlay."""
         for key in ("requests", "limits"):
             if resource in (given := getattr(self.own, key)):
                 return (*self.section, key, resource), given[resource]
+        if resource == STORAGE and self.stored:
+            return ("volume", "size"), self.stored
         return ("pod",), None
 
 
@@ -51,10 +56,11 @@ def _pods(settings: Settings) -> Iterator[_Pod]:
     own, spec = settings.resources, settings.pod.get("spec") or {}
     by_name = {each.get("name"): each for each in spec.get("containers") or ()}
     laid_over = by_name.pop(CONTAINER, {}).get("resources") or {}
-    merged = {
-        key: {**getattr(own, key), **(laid_over.get(key) or {})} for key in ("requests", "limits")
-    }
-    yield _Pod(("resources",), own, [{"resources": merged}, *by_name.values()], spec)
+    size = settings.volume.size if settings.volume_kind is VolumeKind.EMPTY_DIR else None
+    asked = storing(size, {"resources": own.model_dump(), "pod": settings.pod})["resources"]
+    merged = {key: {**asked[key], **(laid_over.get(key) or {})} for key in ("requests", "limits")}
+    containers = [{"resources": merged}, *by_name.values()]
+    yield _Pod(("resources",), own, containers, spec, asked["requests"].get(STORAGE))
     if settings.has_gateway:
         own = settings.gateway.resources
         yield _Pod(("gateway", "resources"), own, [{"resources": own.model_dump()}], {})

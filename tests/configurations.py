@@ -47,6 +47,7 @@ IMAGES = one_of(
 HOSTS = one_of("build.example.com", "10.0.0.1", "fd00::1", "buildkit")
 REGISTRIES = one_of("docker.io", "10.0.0.1:5000", "registry.example.com", "[fd00::1]:443")
 SIZES = one_of("50Gi", "1.5Ti", "100M", "1e9", "2147483648", 1073741824, "0.5Gi")
+DISK_SPACES = SIZES | one_of("80%", "100%", "0", 0, "250GB", "1.5 tib", "512m")
 
 REGISTRY = some(mirrors=few(REGISTRIES), insecure=st.booleans()) | st.just({"http": True})
 REQUESTS = {"cpu": one_of("500m", 0.5), "memory": one_of("1Gi", "1e9"), "ephemeral-storage": SIZES}
@@ -161,7 +162,9 @@ COMMON = {
     "image": IMAGES,
     "updateTimeout": st.integers(10, 86_400),
     "registries": by_name(REGISTRY, REGISTRIES),
-    "garbageCollection": some(reservedSpace=SIZES, maxUsedSpace=SIZES, minFreeSpace=SIZES),
+    "garbageCollection": some(
+        reservedSpace=DISK_SPACES, maxUsedSpace=DISK_SPACES, minFreeSpace=DISK_SPACES
+    ),
     "maxParallelism": st.integers(1, 1000),
     "buildkitd": one_of({"debug": True}, {"history": {"maxAge": "48h"}}, {"log": {"level": "x"}}),
     "resources": some(requests=some(**REQUESTS), limits=some(**LIMITS)),

@@ -3,29 +3,42 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pulumi
 import tomli_w
 
 from pulumi_buildkit.daemon import DaemonArgs
-from pulumi_buildkit.quantity import number
+from pulumi_buildkit.quantity import DiskSpace, disk_space, number
 
 DIRECTORY = "/etc/buildkit"
 PATH = f"{DIRECTORY}/buildkitd.toml"
 
 # Shares of a volume. A build that runs may exceed the ceiling: garbage is collected after it.
 _RESERVED, _CEILING, _FREE = 0.1, 0.8, 0.1
+# What is free is free on the whole file system (util/disk of BuildKit), which for an emptyDir is
+# the node's. The kubelet evicts below 10 % there, and below 15 % where it has the images, too:
+# https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#hard-eviction-thresholds
+_FREE_ON_NODE = DiskSpace(percentage=20)
 
 _Values = Mapping[str, Any]
 
 
-def files(daemon: DaemonArgs, cache_size: str | None) -> pulumi.Output[dict[str, str]]:
-    """The files of `DIRECTORY`, by name, where the cache's volume has *cache_size*, a quantity."""
+class Cache(NamedTuple):
+    """The volume of the cache."""
+
+    size: str | None
+    """A quantity; nothing where it has no limit."""
+    on_node: bool
+    """Whether it is a part of the node's disk, and no disk of its own."""
+
+
+def files(daemon: DaemonArgs, cache: Cache) -> pulumi.Output[dict[str, str]]:
+    """The files of `DIRECTORY`, by name."""
     resolved = cast("pulumi.Output[_Values]", pulumi.Output.from_input(daemon))
     return resolved.apply(
         lambda values: {
-            "buildkitd.toml": tomli_w.dumps(_canonical(_document(values, cache_size))),
+            "buildkitd.toml": tomli_w.dumps(_canonical(_document(values, cache))),
             **{
                 _ca_file(host): registry["ca"]
                 for host, registry in _registries(values).items()
@@ -35,8 +48,8 @@ def files(daemon: DaemonArgs, cache_size: str | None) -> pulumi.Output[dict[str,
     )
 
 
-def _document(values: _Values, cache_size: str | None) -> dict[str, Any]:
-    worker = {**_parallelism(values), **_garbage_collection(values, cache_size)}
+def _document(values: _Values, cache: Cache) -> dict[str, Any]:
+    worker = {**_parallelism(values), **_garbage_collection(values, cache)}
     registries = {host: _registry(host, how) for host, how in _registries(values).items()}
     made: dict[str, Any] = {
         **({"worker": {"oci": worker}} if worker else {}),
@@ -97,17 +110,24 @@ def _parallelism(values: _Values) -> dict[str, int]:
     return {"max-parallelism": math.ceil(number(str(cpus))) if given is None else int(given)}
 
 
-def _garbage_collection(values: _Values, cache_size: str | None) -> dict[str, str]:
+def _garbage_collection(values: _Values, cache: Cache) -> dict[str, str]:
     given = _section(values, "garbage_collection")
-    whole = None if cache_size is None else number(cache_size)
-    shares = {
-        "reservedSpace": (given.get("reserved_space"), _RESERVED),
-        "maxUsedSpace": (given.get("max_used_space"), _CEILING),
-        "minFreeSpace": (given.get("min_free_space"), _FREE),
-    }
     sizes = {
-        key: number(size) if size else None if whole is None else float(whole) * share
-        for key, (size, share) in shares.items()
+        key: disk_space(given[name]) if given.get(name) else default
+        for key, (name, default) in _defaults(cache).items()
     }
-    # Bytes, as text: the one form that buildkitd reads in every version.
-    return {key: str(int(size)) for key, size in sizes.items() if size is not None}
+    return {key: str(size) for key, size in sizes.items() if size is not None}
+
+
+def _defaults(cache: Cache) -> dict[str, tuple[str, DiskSpace | None]]:
+    """Each limit with its argument, and what holds without it; nothing is buildkitd's own."""
+
+    def share(of: float) -> DiskSpace | None:
+        return None if cache.size is None else DiskSpace(int(float(number(cache.size)) * of))
+
+    free = _FREE_ON_NODE if cache.size and cache.on_node else share(_FREE)
+    return {
+        "reservedSpace": ("reserved_space", share(_RESERVED)),
+        "maxUsedSpace": ("max_used_space", share(_CEILING)),
+        "minFreeSpace": ("min_free_space", free),
+    }

@@ -26,6 +26,10 @@ all. Its own number makes two, which a loaded node exceeds."""
 CONTAINER = "buildkitd"
 """What the container is called; overlays and `kubectl logs` know it by this name."""
 
+STORAGE = "ephemeral-storage"
+"""The node's disk, as a resource."""
+
+_ASKING = ("requests", "limits")
 _CERTIFICATES = "/certs"
 _WRITABLE = "writable"
 _OTLP = "OTEL_EXPORTER_OTLP_TRACES_"
@@ -82,6 +86,20 @@ def resources(args: ResourcesArgs) -> k8s.core.v1.ResourceRequirementsArgs | Non
     return k8s.core.v1.ResourceRequirementsArgs(
         requests=args.get("requests"), limits=args.get("limits")
     )
+
+
+def storing(size: str | None, daemon: DaemonArgs) -> DaemonArgs:
+    """The *daemon*, which requests *size* of its node's disk unless it says itself what it needs.
+
+    Where nodes run short, the kubelet evicts first what uses more than it requested.
+    """
+    own = daemon.get("resources", {})
+    containers = (daemon.get("pod", {}).get("spec") or {}).get("containers") or []
+    all_given = [own, *(c.get("resources") or {} for c in containers if c["name"] == CONTAINER)]
+    said = any(STORAGE in (of.get(key) or {}) for of in all_given for key in _ASKING)
+    if size is None or said:
+        return daemon
+    return {**daemon, "resources": {**own, "requests": {**own.get("requests", {}), STORAGE: size}}}
 
 
 def pod_template(

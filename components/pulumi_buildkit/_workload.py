@@ -99,9 +99,12 @@ class Workload:
 
     def buildkitd(self) -> _pod.Buildkitd:
         """What the pods run; makes its configuration."""
-        files = _buildkitd_toml.files(self.daemon, self.size)
+        cache = _buildkitd_toml.Cache(self.size, on_node=not self.has_claims)
+        files = _buildkitd_toml.files(self.daemon, cache)
         config = rolling_config(self.parent, f"{self.name}-config", self.metadata(None), files)
-        return _pod.Buildkitd(self.name, self.daemon, config, self.certificates)
+        on_node = None if self.has_claims else self.size
+        daemon = _pod.storing(on_node, self.daemon)
+        return _pod.Buildkitd(self.name, daemon, config, self.certificates)
 
     def pod_template(
         self,

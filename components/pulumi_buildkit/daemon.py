@@ -15,8 +15,10 @@ DRAIN_TIMEOUT = 1800
 class GarbageCollectionArgs(TypedDict):
     """When buildkitd gives up cached data (https://github.com/moby/buildkit/blob/master/docs/buildkitd.toml.md).
 
-    The sizes are Kubernetes quantities, as `40Gi`. Where the volume's size
-    is not known, and none of them is given, buildkitd's own defaults hold.
+    The sizes are Kubernetes quantities, as `40Gi`, or as buildkitd takes them: `250GB` (its units
+    are powers of 1024), bytes, or a percentage of the file system that has the cache, as `80%`.
+    `0` is no such limit. Where the volume's size is not known, and none of them is given,
+    buildkitd's own defaults hold.
     """
 
     reserved_space: NotRequired[str]
@@ -24,7 +26,8 @@ class GarbageCollectionArgs(TypedDict):
     max_used_space: NotRequired[str]
     """Size that the cache is kept below. Default: four fifths of the volume."""
     min_free_space: NotRequired[str]
-    """Space that is kept free on the disk. Default: a tenth of the volume."""
+    """Space that is kept free on the disk. Default: a tenth of a claim; for an emptyDir a fifth of
+    the node's disk."""
 
 
 class ResourcesArgs(TypedDict):

@@ -24,8 +24,9 @@ class VolumeArgs(TypedDict):
     kind: NotRequired[VolumeKind]
     """What holds the cache. Default: emptyDir, and claim in a StatefulSet."""
     size: NotRequired[str]
-    """Kubernetes quantity: what a claim asks for, and the limit of an emptyDir. A claim can grow,
-    never shrink. Default: 50Gi for a claim, no limit for an emptyDir."""
+    """Kubernetes quantity: what a claim asks for; the limit of an emptyDir, which is requested of
+    the node, too, unless the container's resources have ephemeral-storage. A claim can grow, never
+    shrink. Default: 50Gi for a claim, no limit for an emptyDir."""
     storage_class: NotRequired[pulumi.Input[str]]
     """Of the claims. Default: the cluster's own."""
     protect: NotRequired[bool]

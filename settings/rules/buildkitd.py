@@ -25,6 +25,12 @@ _TAKEN: dict[tuple[str, ...], str] = {
         ("worker", "oci", key): f"is buildkit:garbageCollection.{key} here; set that"
         for key in ("reservedSpace", "maxUsedSpace", "minFreeSpace")
     },
+    # Its older name: buildkitd passes over it where one of the others is set.
+    (
+        "worker",
+        "oci",
+        "gckeepstorage",
+    ): "is buildkit:garbageCollection.reservedSpace here; set that",
     **{
         ("registry", ANY_NAME, key): f"is buildkit:registries.HOST.{key} here; set that"
         for key in ("mirrors", "http", "insecure", "ca")

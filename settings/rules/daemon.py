@@ -6,7 +6,7 @@ from pulumi_buildkit.volume import VolumeKind
 from pydantic.alias_generators import to_camel
 
 from settings.mistakes import Mistake
-from settings.quantities import number
+from settings.quantities import disk_space, number
 from settings.rules.rule import Rule
 from settings.stack import Settings
 
@@ -36,7 +36,7 @@ def _volume(settings: Settings) -> Iterator[Mistake]:
 def _reserved(settings: Settings) -> Iterator[Mistake]:
     of = settings.garbage_collection
     reserved, most = of.reserved_space, of.max_used_space
-    if reserved and most and number(reserved) > number(most):
+    if reserved and most and _exceeds(reserved, most):
         yield Mistake(
             ("garbageCollection", "reservedSpace"),
             f"is more than maxUsedSpace, {most}; take less",
@@ -44,11 +44,20 @@ def _reserved(settings: Settings) -> Iterator[Mistake]:
         )
 
 
+def _exceeds(size: str, limit: str) -> bool:
+    """Whether *size* is more than *limit*, if that can be told without the disk; 0 is no limit."""
+    small, large = disk_space(size), disk_space(limit)
+    either = small.bytes > large.bytes > 0, small.percentage > large.percentage > 0
+    return any(either)
+
+
 def _within_the_volume(settings: Settings) -> Iterator[Mistake]:
     of, whole = settings.garbage_collection, settings.volume_size
-    for name in ("reserved_space", "max_used_space", "min_free_space"):
+    # What is kept free is free on the file system, of which an emptyDir is a part.
+    on_node = settings.volume_kind is VolumeKind.EMPTY_DIR
+    for name in ("reserved_space", "max_used_space", *([] if on_node else ["min_free_space"])):
         size = getattr(of, name)
-        if whole and size and number(size) > number(whole):
+        if whole and size and disk_space(size).bytes > number(whole):
             yield Mistake(
                 ("garbageCollection", to_camel(name)),
                 f"is more than the volume, whose size is {whole}; take less, or a larger volume",

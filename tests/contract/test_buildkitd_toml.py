@@ -87,15 +87,20 @@ def test_a_secret_in_it_stays_one() -> None:
 # Garbage collection
 
 
-@pytest.mark.parametrize(
-    ("volume", "gibibytes"),
-    [(CLAIM, 50), ({**CLAIM, "size": "100Gi"}, 100), ({**EMPTY_DIR, "size": "20Gi"}, 20)],
-)
+@pytest.mark.parametrize(("volume", "gibibytes"), [(CLAIM, 50), ({**CLAIM, "size": "100Gi"}, 100)])
 def test_what_is_kept_follows_from_the_volume_s_size(volume: Any, gibibytes: int) -> None:
     assert worker({}, **volume) == {
         "reservedSpace": str(gibibytes * GIB // 10),
         "maxUsedSpace": str(gibibytes * GIB * 8 // 10),
         "minFreeSpace": str(gibibytes * GIB // 10),
+    }
+
+
+def test_an_empty_dir_of_a_size_keeps_free_what_the_kubelet_wants_free_of_the_nodes_disk() -> None:
+    assert worker({}, **EMPTY_DIR, size="20Gi") == {
+        "reservedSpace": str(2 * GIB),
+        "maxUsedSpace": str(16 * GIB),
+        "minFreeSpace": "20%",
     }
 
 
@@ -127,14 +132,35 @@ def test_every_pod_of_any_kind_keeps_as_much(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("daemon", "volume"),
+    ("size", "written"),
     [
-        ({"garbage_collection": {"min_free_space": "10%"}}, EMPTY_DIR),
-        ({}, {**CLAIM, "size": "50GB"}),
+        ("80%", "80%"),
+        ("250GB", str(250 * GIB)),
+        ("250G", str(250 * 10**9)),
+        ("512m", str(512 * 1024**2)),
+        ("1.5 TiB", str(1536 * GIB)),
+        ("1024000000", "1024000000"),
+        ("0", "0"),
     ],
 )
-def test_what_is_no_size_is_refused(daemon: Any, volume: Any) -> None:
-    with pytest.raises(ValueError, match="is no quantity; write one as 500m, 2 or 50Gi"):
+def test_sizes_are_taken_as_buildkit_and_kubernetes_write_them(size: str, written: str) -> None:
+    kept = worker({"garbage_collection": {"min_free_space": size}}, **CLAIM)
+    assert kept["minFreeSpace"] == written
+
+
+@pytest.mark.parametrize(
+    ("daemon", "volume", "complaint"),
+    [
+        (
+            {"garbage_collection": {"min_free_space": "ten"}},
+            EMPTY_DIR,
+            "no size; write one as 50Gi",
+        ),
+        ({}, {**CLAIM, "size": "50GB"}, "no quantity; write one as 500m, 2 or 50Gi"),
+    ],
+)
+def test_what_is_no_size_is_refused(daemon: Any, volume: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=f"is {complaint}"):
         pod(daemon, **volume)
 
 

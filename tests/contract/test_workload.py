@@ -388,6 +388,28 @@ def test_a_claim_is_of_the_cluster_s_own_class_and_of_50_gib_by_default(kind: st
     assert "storageClassName" not in claim.inputs["spec"]
 
 
+STORED = {**EMPTY_DIR, "size": "40Gi"}
+
+
+@EACH
+def test_the_size_of_an_empty_dir_is_requested_of_the_node(kind: str) -> None:
+    asked = make(kind, volume=STORED, daemon={"resources": {"requests": {"cpu": "2"}}})
+    container = buildkitd(asked.template["spec"])
+    assert container["resources"] == {"requests": {"cpu": "2", "ephemeral-storage": "40Gi"}}
+    for volume in (CLAIM, EMPTY_DIR):
+        assert "resources" not in buildkitd(make(kind, volume=volume).template["spec"])
+
+
+@EACH
+def test_what_is_asked_of_a_node_s_disk_stays(kind: str) -> None:
+    own: Any = {"limits": {"ephemeral-storage": "20Gi"}}
+    asked = make(kind, volume=STORED, daemon={"resources": own})
+    assert buildkitd(asked.template["spec"])["resources"] == own
+    spec = {"containers": [{"name": "buildkitd", "resources": own}]}
+    laid_over = make(kind, volume=STORED, daemon={"pod": {"spec": spec}})
+    assert buildkitd(laid_over.template["spec"])["resources"] == own
+
+
 @EACH
 def test_an_update_does_not_wait_for_a_claim_that_waits_for_its_pod(kind: str) -> None:
     (claim,) = make(kind, volume=CLAIM).claims

@@ -658,6 +658,17 @@ def test_the_gateway_s_requests_count_too(api: Api) -> None:
     assert preflight.check(settings(mode="pod", gateway={"resources": resources})) == []
 
 
+def test_the_size_of_an_empty_dir_counts_too(api: Api) -> None:
+    api.objects[NODES] = listed(node(allocatable={"ephemeral-storage": "50Gi"}))
+    assert preflight.check(settings(volume={"size": "100Gi"})) == [
+        "buildkit:volume.size: '100Gi': is more than any node has that its pods may run on; one "
+        "has the most, 50Gi; take less, or add a node that has it: pods would wait for one"
+    ]
+    own = {"requests": {"ephemeral-storage": "10Gi"}}
+    for fits in ({"volume": {"size": "50Gi"}}, {"volume": {"size": "100Gi"}, "resources": own}):
+        assert preflight.check(settings(**fits)) == []
+
+
 def test_what_other_containers_of_the_pod_ask_for_is_added(api: Api) -> None:
     api.objects[NODES] = listed(node())
     sidecar = {"name": "a", "image": "a", "resources": {"requests": {"cpu": "3"}}}

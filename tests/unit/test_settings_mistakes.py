@@ -22,6 +22,10 @@ NO_MIRROR = "is no mirror; write it as HOST[:PORT][/PATH], without a scheme"
 NO_WHOLE_NUMBER = "is no whole number; write one, as 2"
 NO_TEXT = "is no text; put it in quotes"
 NO_SIZE = "is no size; write one of 1Mi at least with its unit, as 50Gi"
+NO_DISK_SPACE = (
+    "is not a valid size: expected 1Mi or more as 50Gi, 250GB or a number of bytes, a percentage "
+    "as 80%, or 0"
+)
 NO_QUANTITY = "is no quantity; write one, as 500m, 2 or 4Gi"
 NO_PATH = "is no path of a file in the context; write it from there, as src/main.c"
 NO_OBJECT = (
@@ -240,9 +244,25 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         ({"volume": {"size": size}}, f"buildkit:volume.size: {size!r}: {NO_SIZE}")
         for size in ("50GB", "50 Gi", "-1Gi", "", "0", 50, "500m", "1e99", "9Ei", "٣Gi")
     ),
-    (
-        {"garbageCollection": {"maxUsedSpace": "60%"}},
-        f"buildkit:garbageCollection.maxUsedSpace: '60%': {NO_SIZE}",
+    *(
+        (
+            {"garbageCollection": {"maxUsedSpace": size}},
+            f"buildkit:garbageCollection.maxUsedSpace: {size!r}: {NO_DISK_SPACE}",
+        )
+        for size in (
+            "101%",
+            "-1%",
+            "8.5%",
+            "%",
+            "10 %",
+            "250GBs",
+            "-1GB",
+            "",
+            50,
+            "1kB",
+            "8EB",
+            "٣GB",
+        )
     ),
     (
         {"resources": {"limits": {"cpu": "2 cores"}}},

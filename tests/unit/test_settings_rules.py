@@ -97,7 +97,15 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "take less",
     ),
     (
-        {"garbageCollection": {"minFreeSpace": "2Ti"}, "volume": {"size": "50Gi"}},
+        {"garbageCollection": {"reservedSpace": "90%", "maxUsedSpace": "80%"}},
+        "buildkit:garbageCollection.reservedSpace: '90%': is more than maxUsedSpace, 80%; "
+        "take less",
+    ),
+    (
+        {
+            "garbageCollection": {"minFreeSpace": "2Ti"},
+            "volume": {"kind": "claim", "size": "50Gi"},
+        },
         "buildkit:garbageCollection.minFreeSpace: '2Ti': is more than the volume, whose size is "
         "50Gi; take less, or a larger volume",
     ),
@@ -441,6 +449,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "buildkit:buildkitd.worker.oci.max-parallelism: is buildkit:maxParallelism here; set that",
     ),
     (
+        {"buildkitd": {"worker": {"oci": {"gckeepstorage": "1GB"}}}},
+        "buildkit:buildkitd.worker.oci.gckeepstorage: is "
+        "buildkit:garbageCollection.reservedSpace here; set that",
+    ),
+    (
         {"buildkitd": {"worker": {"oci": {"minFreeSpace": "1GB"}}}},
         "buildkit:buildkitd.worker.oci.minFreeSpace: is buildkit:garbageCollection.minFreeSpace "
         "here; set that",
@@ -556,6 +569,9 @@ FITTING: list[dict[str, Any]] = [
     {"volume": {"kind": "claim"}, "gateway": {"hold": 130}, "drain": {"timeout": 10}},
     {"mode": "statefulset", "replicas": 2, "gateway": {"hold": 5}},
     {"gateway": {"hold": 5}},
+    # Of the node's disk, which is no emptyDir's.
+    {"volume": {"size": "50Gi"}, "garbageCollection": {"minFreeSpace": "2Ti"}},
+    {"garbageCollection": {"reservedSpace": "90%", "maxUsedSpace": "50Gi", "minFreeSpace": 0}},
     {"createNamespace": "false", "namespace": "builds"},
     {"certificates": OWN, "gateway": {"host": "build.example.com"}},
     {"certificates": {"existingSecret": "mine"}, "clients": {"a": {"san": "a.example.com"}}},
