@@ -7,6 +7,7 @@ import json
 import random
 import re
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -262,6 +263,23 @@ def client(gateway: Gateway, name: str = "dev") -> Iterator[grpc.Channel]:
         ],
     ) as channel:
         yield channel
+
+
+@contextlib.contextmanager
+def connection(
+    gateway: Gateway, files: Path | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+) -> Iterator[ssl.SSLSocket]:
+    """Connect as the client with these *files*, by TLS 1.2: 1.3 refuses after the handshake."""
+    context = ssl.create_default_context(cafile=str(gateway.client("any") / "ca.pem"))
+    context.minimum_version = context.maximum_version = version
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    if files:
+        context.load_cert_chain(files / "cert.pem", files / "key.pem")
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=15) as plain,
+        context.wrap_socket(plain, server_hostname=UPSTREAM) as connection,
+    ):
+        yield connection
 
 
 def solve(channel: grpc.Channel, size: int = 1) -> Any:

@@ -44,7 +44,7 @@ class Installation(NamedTuple):
 def groups(watched: Installation) -> list[dict[str, Any]]:
     """The groups of a rule file, or of a PrometheusRule."""
     scope = Scope(watched.namespace, rf".+-{watched.workload}(-.+)?")
-    of_one = (_presence, _holds, _builds, _limits)
+    of_one = (_presence, _holds, _builds, _farm, _limits)
     return [{"name": "buildkit", "rules": [r for make in of_one for r in make(scope, watched)]}]
 
 
@@ -139,6 +139,26 @@ def _builds(scope: Scope, _: Installation) -> list[dict[str, Any]]:
             "0s",
             "Most builds in {{ $labels.namespace }} fail",
             "{{ $value | humanizePercentage }} of the builds of the last 30 minutes failed.",
+        ),
+    ]
+
+
+def _farm(scope: Scope, _: Installation) -> list[dict[str, Any]]:
+    # The cluster's DNS lists the ready pods. Without a farm nothing is checked and all is healthy.
+    listed, healthy = (
+        scope.metric(f"envoy_cluster_membership_{kind}", 'envoy_cluster_name="address"')
+        for kind in ("total", "healthy")
+    )
+    return [
+        _rule(
+            "BuildKitFarmFallback",
+            Severity.WARNING,
+            f"max by (namespace) ({listed} - {healthy}) > 0",
+            "10m",
+            "A gateway in {{ $labels.namespace }} passes over pods of its farm that are ready",
+            "For 10 minutes {{ $value }} ready pods have not passed the gateway's health check. "
+            "Their projects build elsewhere, with a cold cache; if no pod passes, each build goes "
+            "to any of them.",
         ),
     ]
 

@@ -10,10 +10,10 @@ from enum import Enum
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from pulumi_buildkit import _access_log, _limits, _overload, _xds
+from pulumi_buildkit import _access_log, _limits, _overload, _script, _xds
 from pulumi_buildkit._farm import Farm
 from pulumi_buildkit._message import extension, typed
-from pulumi_buildkit.role import RPCS, Role
+from pulumi_buildkit.role import RPCS, UPDATE_HISTORY, Role
 
 ENVOY_IMAGE = "docker.io/envoyproxy/envoy:v1.40.0"
 """The official Envoy of the version that the bootstrap is written for."""
@@ -350,7 +350,7 @@ def _metrics_listener(*further: dict[str, Any]) -> dict[str, Any]:
     routes = [_statistics(METRICS_PATH, *_METRICS), *further]
     manager = _http(
         "metrics",
-        [_NO_QUERY],
+        [_lua("without_query.lua")],
         [{"name": "admin", "domains": ["*"], "routes": routes}],
         access_log=[_access_log.no_build()],
         access_log_options=_access_log.BEGINNINGS,
@@ -358,19 +358,13 @@ def _metrics_listener(*further: dict[str, Any]) -> dict[str, Any]:
     return _plain_listener("metrics", METRICS_PORT, manager)
 
 
-# A route's rewrite keeps the query, which the admin interface would obey. No other filter of Envoy
-# may change :path.
-_NO_QUERY = extension(
-    "envoy.filters.http.lua",
-    "envoy.extensions.filters.http.lua.v3.Lua",
-    default_source_code={
-        "inline_string": """function envoy_on_request(request)
-  local headers = request:headers()
-  headers:replace(":path", (headers:get(":path"):gsub("[?#].*", "")))
-end
-"""
-    },
-)
+def _lua(file: str) -> dict[str, Any]:
+    """A filter that is a script of this package."""
+    return extension(
+        "envoy.filters.http.lua",
+        "envoy.extensions.filters.http.lua.v3.Lua",
+        default_source_code={"inline_string": _script.text(file)},
+    )
 
 
 def _statistics(path: str, *names: str) -> dict[str, Any]:
@@ -435,15 +429,21 @@ def _requests(downstream: Downstream, tries: int) -> dict[str, Any]:
         {"match": match, "route": held, "request_body_buffer_limit": _DEFINITION_BYTES}
         for match in _DEFINITIONS
     ]
+    update_history = {
+        "match": {"path": UPDATE_HISTORY},
+        "route": held,
+        "typed_per_filter_config": {each["name"]: _ENABLED for each in _FINALIZE},
+    }
+    others = {"match": {"prefix": "/"}, "route": held}
     virtual_host = {
         "name": "buildkitd",
         "domains": ["*"],
-        "routes": [*not_held, *definitions, {"match": {"prefix": "/"}, "route": held}],
+        "routes": [*not_held, *definitions, update_history, others],
         "request_body_buffer_limit": _REQUEST_BYTES,
     }
     return _http(
         "buildkit",
-        [_ROLES, _RPC_METRICS],
+        [*({**each, "disabled": True} for each in _FINALIZE), _ROLES, _RPC_METRICS],
         [virtual_host],
         codec_type="HTTP2",
         access_log=[
@@ -498,6 +498,17 @@ _SAID_WHEN_OVERLOADED = _said(
     _overload.REFUSED,
     "the gateway is short of memory (gateway.resources.limits.memory): %LOCAL_REPLY_BODY%",
 )
+# The second one reads a whole request, which the first one keeps small: a finalize has 36 bytes.
+_FINALIZE = [
+    extension(
+        "envoy.filters.http.buffer",
+        "envoy.extensions.filters.http.buffer.v3.Buffer",
+        max_request_bytes=4096,
+    ),
+    _lua("finalize.lua"),
+]
+# At a route, of filters that are disabled everywhere else.
+_ENABLED: dict[str, Any] = {**typed("envoy.config.route.v3.FilterConfig"), "config": {}}
 # Who may call what is a file, which changes under the connections that are there.
 _ROLES = {
     "name": _xds.ROLES,

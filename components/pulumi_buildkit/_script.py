@@ -1,4 +1,4 @@
-"""The shell scripts of this package, as containers run them."""
+"""The scripts of this package: the shell's, as containers run them, and Envoy's."""
 
 from importlib import resources
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pulumi_buildkit._message import extension, typed
 from pulumi_buildkit.certificates import is_address
-from pulumi_buildkit.role import RPCS, Role
+from pulumi_buildkit.role import RPCS, UPDATE_HISTORY, Role
 from pulumi_buildkit.secret_layout import FILES
 
 SERVER_CERTIFICATES = "/certs/server"
@@ -93,7 +93,7 @@ def _rights(clients: list[Client]) -> dict[str, Any]:
     sans = {role: [client.san for client in clients if client.role is role] for role in Role}
     policies = {
         role.value: {
-            "permissions": [_call(path) for path in RPCS[role]],
+            "permissions": [*map(_permission, RPCS[role])],
             "principals": [_principal(san) for san in sans[role]],
         }
         for role in Role
@@ -105,8 +105,21 @@ def _rights(clients: list[Client]) -> dict[str, Any]:
     }
 
 
-def _call(path: str) -> dict[str, Any]:
-    return {"url_path": {"path": {"prefix" if path.endswith("/") else "exact": path}}}
+def _permission(path: str) -> dict[str, Any]:
+    call = {"url_path": {"path": {"prefix" if path.endswith("/") else "exact": path}}}
+    return {"and_rules": {"rules": [call, _FINALIZES]}} if path == UPDATE_HISTORY else call
+
+
+# Dynamic metadata, which only filters can write: finalize.lua does.
+_FINALIZES = {
+    "sourced_metadata": {
+        "metadata_matcher": {
+            "filter": "buildkit",
+            "path": [{"key": "finalize"}],
+            "value": {"bool_match": True},
+        }
+    }
+}
 
 
 def _principal(san: str) -> dict[str, Any]:

@@ -7,10 +7,14 @@ class Role(str, Enum):
     """What a client may ask of BuildKit, RPC by RPC."""
 
     BUILDER = "builder"
-    """All that buildctl and docker buildx need to build, and nothing else."""
+    """All that buildctl and docker buildx need to build, and to export its record."""
     ADMIN = "admin"
     """Everything: prune, disk usage, and other people's build histories too."""
 
+
+UPDATE_HISTORY = "/moby.buildkit.v1.Control/UpdateBuildHistory"
+"""Finalizes, pins or deletes the record of a build. A builder may only finalize one, as `docker
+buildx history export --finalize` and docker/build-push-action do after each build."""
 
 RPCS = {
     Role.BUILDER: (
@@ -20,6 +24,7 @@ RPCS = {
         "/moby.buildkit.v1.Control/Solve",
         "/moby.buildkit.v1.Control/Status",
         "/moby.buildkit.v1.Control/ListenBuildHistory",
+        UPDATE_HISTORY,
         # What a client's own frontend asks for: docker buildx runs one in each build.
         "/moby.buildkit.v1.frontend.LLBBridge/",
         # docker buildx reads a finished build's provenance.

@@ -1,5 +1,7 @@
 """Who may build, by buildctl and docker buildx: roles, clients that are revoked, and the log."""
 
+import json
+import tarfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -115,6 +117,21 @@ def test_a_builder_has_every_exporter_cache_secret_and_ssh_key(
         ended, said = run(ci, f"{tool} {flags['build']} {private} {options}")
         assert ended == 0, f"{options}: {said}"
     assert (ci.directory / "files" / "made").read_text() == "made\n"
+
+
+def test_a_builder_exports_the_record_of_a_build_as_ci_services_do(named: Installation) -> None:
+    """What docker/build-push-action runs after each build."""
+    ci = of(named, "ci")
+    (ci.directory / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    built = "docker-buildx build --builder=buildkit --output=type=cacheonly ."
+    ended, said = run(ci, f"{built} --metadata-file=built.json")
+    assert ended == 0, said
+    ref = json.loads((ci.directory / "built.json").read_text())["buildx.build.ref"].split("/")[-1]
+    for command in ("export --finalize --output=record.dockerbuild", "inspect", "logs"):
+        ended, said = run(ci, f"docker-buildx history {command} --builder=buildkit {ref}")
+        assert ended == 0, f"{command}: {said}"
+    with tarfile.open(ci.directory / "record.dockerbuild") as record:
+        assert "index.json" in record.getnames()
 
 
 @pytest.mark.parametrize("command", sorted(OF_ADMINS))

@@ -21,6 +21,13 @@ NAMES = [rule["alert"] for group in _alerts.groups(WATCHED) for rule in group["r
 POD = 'namespace="build", pod="buildkit-gateway-1"'
 WAITING = f'envoy_cluster_upstream_rq_pending_active{{envoy_cluster_name="buildkitd", {POD}}}'
 THERE = {WAITING: "0x120"}
+
+
+def pods(kind: str, pod: str = POD) -> str:
+    """What a gateway knows of the pods of its farm, and of the Service behind them."""
+    return f'envoy_cluster_membership_{kind}{{envoy_cluster_name="address", {pod}}}'
+
+
 BUILDKITD = (
     "container_memory_working_set_bytes"
     '{namespace="build", pod="buildkitd-0", container="buildkitd"}'
@@ -70,6 +77,8 @@ CASES = {
             volume("used"): "80x120",
             volume("capacity"): "100x120",
             certificate("server"): f"{30 * DAY}x120",
+            pods("healthy"): "4x120",
+            pods("total"): "4x120",
         },
         100,
         set(),
@@ -181,6 +190,26 @@ CASES = {
         {"BuildKitBuildsFail"},
     ),
     "a few builds fail": Case({**THERE, finished("Unknown"): "0x10 3x60"}, 30, set()),
+    "a farm's gateway reaches none of its pods' checks": Case(
+        {**THERE, pods("healthy"): "1x60", pods("total"): "4x60"}, 12, {"BuildKitFarmFallback"}
+    ),
+    "one of two gateways does not reach one pod": Case(
+        {
+            **THERE,
+            pods("healthy"): "4x60",
+            pods("total"): "4x60",
+            pods("healthy", POD.replace("-1", "-2")): "4x10 3x60",
+            pods("total", POD.replace("-1", "-2")): "4x60",
+        },
+        25,
+        {"BuildKitFarmFallback"},
+    ),
+    "a farm rolls its pods out": Case(
+        {**THERE, pods("healthy"): "4 3 4 3 3 4 2 4 3 4x60", pods("total"): "4x60"}, 12, set()
+    ),
+    "a farm's pods are gone": Case(
+        {**THERE, pods("healthy"): "4x10 1x60", pods("total"): "4x10 1x60"}, 30, set()
+    ),
     "a volume is full": Case(
         {**THERE, volume("used"): "95x60", volume("capacity"): "100x60"}, 20, {"BuildKitCacheFull"}
     ),

@@ -17,11 +17,21 @@ from pulumi_buildkit.certificates import client_uri
 from pulumi_buildkit.role import RPCS
 
 from lab.build import module_dir
+from tests import http2
 from tests.envoy_gateway import UPSTREAM, Authority, write_clients
-from tests.running_gateway import HTTP2_PREFACE, Gateway, buildkitd, client, running, until
+from tests.running_gateway import (
+    HTTP2_PREFACE,
+    Gateway,
+    buildkitd,
+    client,
+    connection,
+    running,
+    until,
+)
 
 CONTROL = "/moby.buildkit.v1.Control"
 SOLVE, PRUNE = f"{CONTROL}/Solve", f"{CONTROL}/Prune"
+HISTORY = f"{CONTROL}/UpdateBuildHistory"
 DEV = client_uri("dev")
 HOUR = datetime.timedelta(hours=1)
 
@@ -29,8 +39,6 @@ ADMIN_ONLY = {
     # Delete what others have built, and tell how much it is.
     f"{CONTROL}/Prune",
     f"{CONTROL}/DiskUsage",
-    # Change and delete what is known of others' builds.
-    f"{CONTROL}/UpdateBuildHistory",
 }
 
 
@@ -81,8 +89,157 @@ def test_a_builder_may_call_what_builds_need_and_nothing_else(gateway: Gateway) 
     with client(gateway) as channel:
         answers = {rpc: call(channel, rpc) for rpc in of_buildkit() | others | content | health}
     refused = {rpc for rpc, code in answers.items() if code is grpc.StatusCode.PERMISSION_DENIED}
-    assert refused == ADMIN_ONLY | others | {"/containerd.services.content.v1.Content/Delete"}
+    # An empty request would unpin a record.
+    further = {"/containerd.services.content.v1.Content/Delete", HISTORY}
+    assert refused == ADMIN_ONLY | others | further
     assert {code for rpc, code in answers.items() if rpc not in refused} == {grpc.StatusCode.OK}
+
+
+# UpdateBuildHistoryRequest's fields, as all clients encode them.
+REF, FINALIZE = b"\x0a\x19" + b"8ak0cba1zv3w9fm50w0pn2x7c", b"\x20\x01"
+PIN, DELETE = b"\x10\x01", b"\x18\x01"
+LONG = b"\x0a\x7f" + 127 * b"x"
+NO_FINALIZE = {
+    "nothing": b"",
+    "a record alone, which unpins it": REF,
+    "finalize without a record": FINALIZE,
+    "pin": REF + PIN,
+    "delete": REF + DELETE,
+    "finalize and pin": REF + PIN + FINALIZE,
+    "finalize and delete": REF + DELETE + FINALIZE,
+    "delete behind it": REF + FINALIZE + DELETE,
+    "delete before the record": DELETE + REF + FINALIZE,
+    "finalize twice": REF + FINALIZE + FINALIZE,
+    "two records": REF + REF + FINALIZE,
+    "a field that is not known": REF + FINALIZE + b"\x28\x01",
+    "no finalize": REF + b"\x20\x00",
+    "finalize in more bytes": REF + b"\x20\x81\x00",
+    "another field that is finalize in fewer bits": REF + b"\xa0\x80\x80\x80\x10\x01",
+    "delete where a record's length is two bytes": b"\x0a\x82\x00" + 2 * b"x" + DELETE + FINALIZE,
+    "a record that is shorter than it says": b"\x0a\x7fx" + FINALIZE,
+    "a record that is longer than it says": b"\x0a\x01" + DELETE + FINALIZE,
+    "a record of 1 MiB": b"\x0a\x80\x80\x40" + 2**20 * b"x" + FINALIZE,
+    "a record of 16 MiB": b"\x0a\xff\xff\xff\x07" + (2**24 - 1) * b"x" + FINALIZE,
+}
+
+
+def updated(channel: grpc.Channel, *messages: bytes, **options: Any) -> grpc.StatusCode:
+    """How a call that updates the history ends."""
+    answer = channel.stream_unary(HISTORY).future(iter(messages), timeout=20, **options)
+    answer.exception()
+    return answer.code()
+
+
+@pytest.fixture
+def received(tmp_path: Path) -> Iterator[tuple[Gateway, list[bytes]]]:
+    """A gateway that lets the builder `dev` in, and what its buildkitd was asked."""
+    requests: list[bytes] = []
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        requests.append(request)
+        return b""
+
+    with running(tmp_path, Protocol.HTTP2) as gateway, buildkitd(gateway, answer=answer):
+        yield gateway, requests
+
+
+def test_a_builder_may_finalize_a_record(received: tuple[Gateway, list[bytes]]) -> None:
+    gateway, requests = received
+    records = [REF + FINALIZE, b"\x0a\x01x" + FINALIZE, LONG + FINALIZE]
+    with client(gateway) as channel:
+        assert [updated(channel, one) for one in records] == 3 * [grpc.StatusCode.OK]
+    assert requests == records
+
+
+def test_a_builder_may_change_no_record_in_another_way(
+    received: tuple[Gateway, list[bytes]],
+) -> None:
+    gateway, requests = received
+    with client(gateway) as channel:
+        codes = {case: updated(channel, body) for case, body in NO_FINALIZE.items()}
+        codes["two messages"] = updated(channel, REF + FINALIZE, REF + DELETE)
+        codes["no message"] = updated(channel)
+    assert {case for case, code in codes.items() if code is grpc.StatusCode.OK} == set()
+    assert requests == []
+
+
+SIZE = len(REF + FINALIZE)
+ODD_HEADERS = {
+    "compressed": b"\1" + SIZE.to_bytes(4),
+    "compressed in another way": b"\x80" + SIZE.to_bytes(4),
+    "shorter": b"\0" + (SIZE - 1).to_bytes(4),
+    "longer": b"\0" + (SIZE + 1).to_bytes(4),
+    "much longer": b"\0\1" + SIZE.to_bytes(3),
+    "part of one": b"\0",
+}
+
+
+@pytest.mark.parametrize("odd", ODD_HEADERS)
+def test_a_builder_may_not_finalize_with_an_odd_message_header(
+    received: tuple[Gateway, list[bytes]], odd: str
+) -> None:
+    gateway, requests = received
+    body = ODD_HEADERS[odd] + REF + FINALIZE
+    with connection(gateway, gateway.client("dev")) as dev:
+        dev.sendall(HTTP2_PREFACE + http2.call(HISTORY, body))
+        (line,) = lines(gateway, 1)
+    assert (line["rpc"], line["outcome"]) == (HISTORY, "PermissionDenied")
+    assert requests == []
+
+
+def test_a_change_of_a_record_that_never_ends_takes_no_memory(gateway: Gateway) -> None:
+    with connection(gateway, gateway.client("dev")) as dev:
+        part = http2.frame(http2.DATA, 2**14 * b"x", stream=1)
+        dev.sendall(HTTP2_PREFACE + http2.call(HISTORY) + 3 * part)
+        refused = "^http.buildkit.downstream_rq_too_large$"
+        until(
+            lambda: set(gateway.statistics(refused).values()) == {1},
+            what=lambda: f"{gateway.statistics('http.buildkit')}",
+        )
+
+
+def test_a_finalize_may_come_in_parts(received: tuple[Gateway, list[bytes]]) -> None:
+    gateway, requests = received
+    message = REF + FINALIZE
+    *first, last = [bytes([one]) for one in b"\0" + SIZE.to_bytes(4) + message]
+    with connection(gateway, gateway.client("dev")) as dev:
+        parts = [http2.frame(http2.DATA, part, stream=1) for part in first]
+        end = http2.frame(http2.DATA, last, http2.END_STREAM, stream=1)
+        dev.sendall(HTTP2_PREFACE + http2.call(HISTORY) + b"".join(parts) + end)
+        until(lambda: requests == [message], what=lambda: f"{requests}, {gateway.log()}")
+
+
+def test_a_client_can_not_say_itself_that_it_finalizes(
+    received: tuple[Gateway, list[bytes]],
+) -> None:
+    gateway, requests = received
+    said = [(name, "true") for name in ("finalize", "x-finalize", "x-envoy-finalize")]
+    with client(gateway) as channel:
+        assert updated(channel, REF + DELETE, metadata=said) is grpc.StatusCode.PERMISSION_DENIED
+    assert requests == []
+
+
+def test_an_admin_may_change_every_record(received: tuple[Gateway, list[bytes]]) -> None:
+    gateway, requests = received
+    write_clients(gateway.root, ["dev"], Role.ADMIN)
+    with client(gateway) as channel:
+        until(
+            lambda: call(channel, PRUNE) is grpc.StatusCode.OK,
+            what=lambda: "dev has not become an admin",
+        )
+        requests.clear()
+        changes = [REF + PIN, REF + DELETE, REF, REF + FINALIZE]
+        assert [updated(channel, one) for one in changes] == 4 * [grpc.StatusCode.OK]
+    assert requests == changes
+
+
+def test_a_finalize_is_held_until_buildkitd_is_there(tmp_path: Path) -> None:
+    with running(tmp_path, Protocol.HTTP2) as gateway, client(gateway) as channel:
+        asked = channel.unary_unary(HISTORY).future(REF + FINALIZE, timeout=20)
+        with pytest.raises(grpc.FutureTimeoutError):
+            asked.result(timeout=2)
+        with buildkitd(gateway):
+            asked.result()
 
 
 def test_an_admin_may_call_everything(gateway: Gateway) -> None:

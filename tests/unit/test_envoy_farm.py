@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -18,7 +19,9 @@ import pytest
 from pulumi_buildkit import Protocol, Routing, _envoy
 from pulumi_buildkit._drain import READY_PORT
 from pulumi_buildkit._farm import Farm
+from pulumi_buildkit._message import extension
 
+from bench.names import answer
 from tests.envoy_gateway import (
     DOMAIN,
     Authority,
@@ -131,6 +134,32 @@ def loopback() -> str:
     return f"127.{1 + os.getpid() % 250}.{random.randrange(1, 250)}.{1 + next(_USED) % 250}"
 
 
+@contextlib.contextmanager
+def dns(addresses: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """The cluster's, with the *addresses* of today by name; what makes Envoy ask it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while (received := server.recvfrom(4096))[0]:
+                query, peer = received
+                server.sendto(answer(query, addresses), peer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        host, port = server.getsockname()
+        try:
+            yield extension(
+                "envoy.network.dns_resolver.cares",
+                "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+                resolvers=[{"socket_address": {"address": host, "port_value": port}}],
+            )
+        finally:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ends:
+                ends.sendto(b"", (host, port))
+            thread.join()
+
+
 def name_pods(document: dict[str, Any]) -> None:
     """Give the pods names like those that they are dialled by in a cluster.
 
@@ -142,20 +171,37 @@ def name_pods(document: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def farm(root: Path, routing: Routing, number: int, hold: int = 600) -> Iterator[Pods]:
-    """A gateway with so many buildkitds behind it, none of which runs yet."""
+def farm(
+    root: Path,
+    routing: Routing,
+    number: int,
+    hold: int = 600,
+    names: dict[str, str] | None = None,
+) -> Iterator[Pods]:
+    """A gateway with so many buildkitds behind it, none of which runs yet.
+
+    It finds them by their addresses, or by *names* that it is given here and that may change.
+    """
     edge, internal = Authority("edge"), Authority("internal")
     write_certificates(root, edge, internal)
     write_clients(root, ["dev", "ci"])
     addresses, upstream = [loopback() for _ in range(number)], free_port()
-    document = _envoy.bootstrap(
-        Protocol.HTTP2,
-        _envoy.Upstream("localhost", upstream, Farm(tuple(addresses), routing)),
-        _envoy.Downstream(hold, 30),
-    )
-    ports = on_this_machine(document)
-    name_pods(document)
-    with envoy(root, write_bootstrap(root, document), health_port=ports["health"]):
+    hosts = addresses
+    with contextlib.ExitStack() as stack:
+        further: dict[str, Any] = {}
+        if names is not None:
+            hosts = [f"buildkitd-{number}.buildkitd-pods.test" for number in range(number)]
+            names.update(zip(hosts, addresses, strict=True))
+            further = {"typed_dns_resolver_config": stack.enter_context(dns(names))}
+        document = _envoy.bootstrap(
+            Protocol.HTTP2,
+            _envoy.Upstream("localhost", upstream, Farm(tuple(hosts), routing)),
+            _envoy.Downstream(hold, 30),
+        )
+        ports = on_this_machine(document)
+        name_pods(document)
+        config = write_bootstrap(root, {**document, **further})
+        stack.enter_context(envoy(root, config, health_port=ports["health"]))
         pods = Pods(Gateway(root, ports, upstream, edge, internal), addresses)
         try:
             yield pods
@@ -244,6 +290,33 @@ def test_a_build_stays_where_it_is_while_its_pod_drains_and_others_come(pods: Po
         pods.ready[pods.addresses[0]] = Ready(pods.addresses[0])
         pods.takes_new_builds(*pods.addresses)
         assert [who(channel) for channel in channels] == first
+
+
+def members(pods: Pods) -> dict[str, int]:
+    """The pods of the farm that the alert BuildKitFarmFallback reads of, and their Service."""
+    said = pods.gateway.get("metrics", _envoy.METRICS_PATH).decode()
+    found = re.findall(
+        r'(?m)^envoy_cluster_membership_(\w+){envoy_cluster_name="address"} (\d+)$', said
+    )
+    return {kind: int(number) for kind, number in found}
+
+
+def test_metrics_tell_a_pod_that_is_passed_over_from_one_that_is_not_there(tmp_path: Path) -> None:
+    names: dict[str, str] = {}
+
+    def shows(healthy: int, total: int) -> None:
+        expected = {"healthy": healthy, "total": total}
+        until(lambda: members(pods) == expected, what=lambda: f"{members(pods)} is not {expected}")
+
+    with farm(tmp_path, Routing.HOST_NAME, 3, names=names) as pods:
+        shows(healthy=1, total=4)
+        for address in pods.addresses[:2]:
+            pods.start(address)
+        shows(healthy=3, total=4)
+        # The cluster's DNS drops a pod that is not ready.
+        host, *_ = (name for name, address in names.items() if address == pods.addresses[2])
+        del names[host]
+        shows(healthy=3, total=3)
 
 
 def test_a_pod_that_died_is_passed_over(pods: Pods) -> None:

@@ -18,7 +18,6 @@ from pulumi_buildkit import Protocol, _access_log, _envoy
 from pulumi_buildkit.certificates import client_uri
 
 from tests.envoy_gateway import (
-    UPSTREAM,
     Authority,
     PrivateKey,
     ecdsa_key,
@@ -36,6 +35,7 @@ from tests.running_gateway import (
     Gateway,
     buildkitd,
     client,
+    connection,
     resetting,
     running,
     solve,
@@ -69,23 +69,6 @@ class Greeting:
     alpn: str | None
     certificate: str
     first_frame: bytes
-
-
-@contextlib.contextmanager
-def connection(
-    gateway: Gateway, files: Path | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
-) -> Iterator[ssl.SSLSocket]:
-    """Connect as the client with these *files*, by TLS 1.2: 1.3 refuses after the handshake."""
-    context = ssl.create_default_context(cafile=str(gateway.client("any") / "ca.pem"))
-    context.minimum_version = context.maximum_version = version
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    if files:
-        context.load_cert_chain(files / "cert.pem", files / "key.pem")
-    with (
-        socket.create_connection(("127.0.0.1", gateway.port), timeout=15) as plain,
-        context.wrap_socket(plain, server_hostname=UPSTREAM) as connection,
-    ):
-        yield connection
 
 
 def greet(gateway: Gateway, files: Path | None) -> Greeting:
