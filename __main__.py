@@ -13,6 +13,7 @@ from pulumi_buildkit.secret_layout import FILES
 from pydantic.alias_generators import to_camel
 
 from settings import (
+    GATEWAY,
     PREFLIGHT,
     WORKLOAD,
     AutoscalingSettings,
@@ -26,7 +27,6 @@ from settings import (
 )
 
 EDGE = "buildkit"
-GATEWAY = "buildkit-gateway"
 TEN_YEARS = 87_600
 BUILD = " build --frontend dockerfile.v0 --local context=. --local dockerfile=."
 # Every security variant of BuildKit needs what the other levels forbid; nor is there anything to

@@ -21,9 +21,10 @@ from settings.nodes import UserNamespaceSettings
 from settings.preflight import node_kinds
 from settings.reading import checked, is_secret, load, parse
 from settings.section import Section, section_of
-from settings.stack import PREFLIGHT, PROJECT, WORKLOAD, Settings
+from settings.stack import GATEWAY, PREFLIGHT, PROJECT, WORKLOAD, Settings
 
 __all__ = [
+    "GATEWAY",
     "MODES",
     "PREFLIGHT",
     "PROJECT",

@@ -82,6 +82,10 @@ class Cluster:
         """The Secret *name*, or `None`."""
         return self._answer(client.CoreV1Api, "read_namespaced_secret", name, namespace)
 
+    def service(self, namespace: str, name: str) -> Any:
+        """The Service *name*, or `None`."""
+        return self._answer(client.CoreV1Api, "read_namespaced_service", name, namespace)
+
     @cached_property
     def nodes(self) -> list[Any]:
         """All of them."""
@@ -154,6 +158,23 @@ class Cluster:
         except (ConfigException, HTTPError, OSError) as error:
             self._unreachable = next(iter(str(error).splitlines()), type(error).__name__)
             raise NoAnswerError(self._unreachable) from None
+
+
+def is_set_by_pulumi(found: Any, *path: str) -> bool:
+    """Whether Pulumi set the field at *path*, rather than a default or an admission webhook.
+
+    https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
+    """
+    return any(
+        entry.manager.startswith("pulumi-") and _has(entry.fields_v1, path)
+        for entry in found.metadata.managed_fields or ()
+    )
+
+
+def _has(fields: Any, path: tuple[str, ...]) -> bool:
+    for name in path:
+        fields = (fields or {}).get(f"f:{name}")
+    return fields is not None
 
 
 def configuration() -> client.Configuration:

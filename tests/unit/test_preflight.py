@@ -812,10 +812,9 @@ def test_userns_needs_a_runtime_that_can_do_it(new_enough: Api) -> None:
     assert preflight.check(settings(security="userns")) == []
 
 
-def balanced(name: str) -> Settings:
-    return settings(
-        gateway={"service": "LoadBalancer", "host": "a.example.com", "loadBalancerClass": name}
-    )
+def balanced(name: str | None) -> Settings:
+    named = {"loadBalancerClass": name} if name else {}
+    return settings(gateway={"service": "LoadBalancer", "host": "a.example.com", **named})
 
 
 def test_a_load_balancer_class_needs_the_controller_that_it_belongs_to(api: Api) -> None:
@@ -832,6 +831,74 @@ def test_a_load_balancer_class_needs_the_controller_that_it_belongs_to(api: Api)
 def test_of_an_unknown_load_balancer_class_nothing_can_be_known(api: Api) -> None:
     api.objects["/apis/"] = groups("apps")
     assert preflight.check(balanced("example.com/own")) == []
+
+
+GATEWAY = f"{CORE}/services/buildkit-gateway"
+
+
+def service(kind: str = "LoadBalancer", pulumi_set: bool = True, **spec: Any) -> Object:
+    """The gateway's Service; a load balancer class may be a webhook's."""
+    fields = {"f:spec": {f"f:{key}": {} for key in spec}}
+    managers = [
+        {"manager": "pulumi-kubernetes-1a2b3c4d", "fieldsV1": fields if pulumi_set else {}},
+        {"manager": "kube-controller-manager", "fieldsV1": {"f:status": {}}},
+    ]
+    metadata = {"name": "buildkit-gateway", "managedFields": managers}
+    return {"metadata": metadata, "spec": {"type": kind, **spec}}
+
+
+CLASS_A = {"loadBalancerClass": "example.com/a"}
+ANOTHER_ADDRESS = (
+    ", as a Service of type LoadBalancer never changes its class. Either {}, or get a new load "
+    "balancer, with another address: set gateway.service: ClusterIP without a class, run "
+    "`pulumi up`, set gateway.service: LoadBalancer and the new class, and run `pulumi up` again"
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "complaint", "instead"),
+    [
+        (
+            "example.com/b",
+            CLASS_A,
+            "'example.com/b': is invalid: expected example.com/a",
+            "set example.com/a",
+        ),
+        ("example.com/b", {}, "'example.com/b': is invalid: expected none", "remove it"),
+        (None, CLASS_A, "is invalid: expected example.com/a", "set example.com/a"),
+    ],
+    ids=["changed", "added", "removed"],
+)
+def test_a_load_balancer_never_changes_its_class(
+    wanted: str | None, there: Object, complaint: str, instead: str, api: Api
+) -> None:
+    api.objects["/apis/"] = groups("apps")
+    api.objects[GATEWAY] = service(**there)
+    assert preflight.check(balanced(wanted)) == [
+        f"buildkit:gateway.loadBalancerClass: {complaint}{ANOTHER_ADDRESS.format(instead)}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        ("example.com/a", service(**CLASS_A)),
+        ("example.com/a", service(pulumi_set=False, **CLASS_A)),
+        (None, service()),
+        # AWS' controller sets its class on each new load balancer.
+        (None, service(pulumi_set=False, **CLASS_A)),
+        # What is no load balancer yet may get any class.
+        ("example.com/b", service("ClusterIP")),
+        ("example.com/b", None),
+    ],
+)
+def test_a_load_balancer_keeps_its_class(
+    wanted: str | None, there: Object | None, api: Api
+) -> None:
+    api.objects["/apis/"] = groups("apps")
+    if there:
+        api.objects[GATEWAY] = there
+    assert preflight.check(balanced(wanted)) == []
 
 
 def class_of(provisioner: str) -> Object:
