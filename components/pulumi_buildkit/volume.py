@@ -27,6 +27,6 @@ class VolumeArgs(TypedDict):
     """Kubernetes quantity: what a claim asks for, and the limit of an emptyDir. A claim can grow,
     never shrink. Default: 50Gi for a claim, no limit for an emptyDir."""
     storage_class: NotRequired[pulumi.Input[str]]
-    """Of the claims. Default: the cluster's own."""
+    """Of new claims: a claim keeps the class that it was made with. Default: the cluster's own."""
     protect: NotRequired[bool]
     """Whether an update that would delete a claim is refused. Default: true."""
