@@ -24,6 +24,7 @@ from settings import (
     is_secret,
     load,
     node_kinds,
+    rolled,
 )
 
 EDGE = "buildkit"
@@ -294,6 +295,17 @@ def run_buildkitd(
     )
 
 
+def rolled_workload(
+    settings: Settings, namespace: pulumi.Output[str], workload: Any
+) -> pulumi.Output[str]:
+    """What runs buildkitd, when its pods have rolled: until then Pulumi deletes nothing."""
+    # Each pod may take all its time to go, and the next one to come.
+    timeout = (settings.update_timeout + settings.drain.timeout) * settings.scale.most
+    return pulumi.Output.all(workload.workload, namespace).apply(
+        lambda known: rolled(known[0], known[1], timeout)
+    )
+
+
 def make_gateway(
     settings: Settings,
     namespace: pulumi.Output[str],
@@ -452,7 +464,7 @@ def main() -> None:
     )
     before = [*prepared, *guard_network(settings, namespace)]
     workload = run_buildkitd(settings, namespace, listening, before)
-    outputs["workload"] = workload.workload
+    outputs["workload"] = rolled_workload(settings, namespace, workload)
     if edge and internal:
         gateway = make_gateway(settings, namespace, workload, edge, internal)
         follow_builds(settings, namespace, workload, gateway)

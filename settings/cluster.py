@@ -86,6 +86,22 @@ class Cluster:
         """The Service *name*, or `None`."""
         return self._answer(client.CoreV1Api, "read_namespaced_service", name, namespace)
 
+    def has_rolled(self, kind: str, namespace: str, name: str) -> bool:
+        """Whether no pod of an older template starts again, of a Deployment or a StatefulSet.
+
+        As `kubectl rollout status` tells it, but for readiness.
+        """
+        asked = {"deployment": "deployment", "statefulset": "stateful_set"}[kind]
+        found = self._answer(client.AppsV1Api, f"read_namespaced_{asked}", name, namespace)
+        if found is None:
+            return True
+        status = found.status
+        if (status.observed_generation or 0) < found.metadata.generation:
+            return False
+        if kind == "statefulset":
+            return status.current_revision == status.update_revision
+        return (status.replicas or 0) == (status.updated_replicas or 0)
+
     @cached_property
     def nodes(self) -> list[Any]:
         """All of them."""

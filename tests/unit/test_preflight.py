@@ -6,14 +6,11 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pulumi
 import pytest
@@ -32,6 +29,7 @@ from pulumi_buildkit import (
 from pulumi_buildkit.security import VARIANTS
 
 from settings import Mode, Settings, cluster, load, parse, preflight
+from tests.api_server import Api, Object
 from tests.envoy_gateway import Authority
 from tests.recording import REPO, record
 
@@ -39,62 +37,6 @@ CORE = "/api/v1/namespaces/build"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 NODES = "/api/v1/nodes"
 CLAIMS = f"{CORE}/persistentvolumeclaims"
-Object = dict[str, Any]
-
-
-@dataclass
-class Api:
-    """An API server that answers with *objects*, by path, and `404` or another status."""
-
-    objects: dict[str, Object] = field(default_factory=dict)
-    statuses: dict[str, int] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    port: int = 0
-
-    def kubeconfig(self) -> Object:
-        def named(kind: str, **of: Any) -> list[Object]:
-            return [{"name": "stub", kind: of}]
-
-        return {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "stub",
-            "clusters": named("cluster", server=f"http://127.0.0.1:{self.port}"),
-            "contexts": named("context", cluster="stub", user="stub"),
-            # Longer than any path, as certificates are.
-            "users": named("user", token="secret" * 1000),
-        }
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Api]:
-    stub = Api()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = urlsplit(self.path).path
-            stub.asked.append(self.path)
-            found = stub.objects.get(path)
-            status = stub.statuses.get(path, 200 if found is not None else 404)
-            body = json.dumps(found if status == 200 else {"kind": "Status"}).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        stub.port = server.server_port
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(stub.kubeconfig()))
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield stub
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
