@@ -13,6 +13,7 @@ from pulumi_buildkit.secret_layout import FILES
 from pydantic.alias_generators import to_camel
 
 from settings import (
+    GATEWAY,
     PREFLIGHT,
     WORKLOAD,
     AutoscalingSettings,
@@ -23,10 +24,10 @@ from settings import (
     is_secret,
     load,
     node_kinds,
+    rolled,
 )
 
 EDGE = "buildkit"
-GATEWAY = "buildkit-gateway"
 TEN_YEARS = 87_600
 BUILD = " build --frontend dockerfile.v0 --local context=. --local dockerfile=."
 # Every security variant of BuildKit needs what the other levels forbid; nor is there anything to
@@ -294,6 +295,17 @@ def run_buildkitd(
     )
 
 
+def rolled_workload(
+    settings: Settings, namespace: pulumi.Output[str], workload: Any
+) -> pulumi.Output[str]:
+    """What runs buildkitd, when its pods have rolled: until then Pulumi deletes nothing."""
+    # Each pod may take all its time to go, and the next one to come.
+    timeout = (settings.update_timeout + settings.drain.timeout) * settings.scale.most
+    return pulumi.Output.all(workload.workload, namespace).apply(
+        lambda known: rolled(known[0], known[1], timeout)
+    )
+
+
 def make_gateway(
     settings: Settings,
     namespace: pulumi.Output[str],
@@ -452,7 +464,7 @@ def main() -> None:
     )
     before = [*prepared, *guard_network(settings, namespace)]
     workload = run_buildkitd(settings, namespace, listening, before)
-    outputs["workload"] = workload.workload
+    outputs["workload"] = rolled_workload(settings, namespace, workload)
     if edge and internal:
         gateway = make_gateway(settings, namespace, workload, edge, internal)
         follow_builds(settings, namespace, workload, gateway)

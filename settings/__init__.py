@@ -20,10 +20,12 @@ from settings.network_policies import NetworkPolicySettings, NetworkSourceSettin
 from settings.nodes import UserNamespaceSettings
 from settings.preflight import node_kinds
 from settings.reading import checked, is_secret, load, parse
+from settings.rollout import rolled
 from settings.section import Section, section_of
-from settings.stack import PREFLIGHT, PROJECT, WORKLOAD, Settings
+from settings.stack import GATEWAY, PREFLIGHT, PROJECT, WORKLOAD, Settings
 
 __all__ = [
+    "GATEWAY",
     "MODES",
     "PREFLIGHT",
     "PROJECT",
@@ -52,5 +54,6 @@ __all__ = [
     "load",
     "node_kinds",
     "parse",
+    "rolled",
     "section_of",
 ]

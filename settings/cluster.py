@@ -82,6 +82,26 @@ class Cluster:
         """The Secret *name*, or `None`."""
         return self._answer(client.CoreV1Api, "read_namespaced_secret", name, namespace)
 
+    def service(self, namespace: str, name: str) -> Any:
+        """The Service *name*, or `None`."""
+        return self._answer(client.CoreV1Api, "read_namespaced_service", name, namespace)
+
+    def has_rolled(self, kind: str, namespace: str, name: str) -> bool:
+        """Whether no pod of an older template starts again, of a Deployment or a StatefulSet.
+
+        As `kubectl rollout status` tells it, but for readiness.
+        """
+        asked = {"deployment": "deployment", "statefulset": "stateful_set"}[kind]
+        found = self._answer(client.AppsV1Api, f"read_namespaced_{asked}", name, namespace)
+        if found is None:
+            return True
+        status = found.status
+        if (status.observed_generation or 0) < found.metadata.generation:
+            return False
+        if kind == "statefulset":
+            return status.current_revision == status.update_revision
+        return (status.replicas or 0) == (status.updated_replicas or 0)
+
     @cached_property
     def nodes(self) -> list[Any]:
         """All of them."""
@@ -154,6 +174,23 @@ class Cluster:
         except (ConfigException, HTTPError, OSError) as error:
             self._unreachable = next(iter(str(error).splitlines()), type(error).__name__)
             raise NoAnswerError(self._unreachable) from None
+
+
+def is_set_by_pulumi(found: Any, *path: str) -> bool:
+    """Whether Pulumi set the field at *path*, rather than a default or an admission webhook.
+
+    https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
+    """
+    return any(
+        entry.manager.startswith("pulumi-") and _has(entry.fields_v1, path)
+        for entry in found.metadata.managed_fields or ()
+    )
+
+
+def _has(fields: Any, path: tuple[str, ...]) -> bool:
+    for name in path:
+        fields = (fields or {}).get(f"f:{name}")
+    return fields is not None
 
 
 def configuration() -> client.Configuration:

@@ -66,7 +66,8 @@ class VolumeSettings(Section):
     `ephemeral-storage`, too. A claim can grow, and never shrink.
     Default: `50Gi` for a claim, no limit for an emptyDir."""
     storage_class: ObjectName | None = None
-    """Storage class of the claims. Default: the cluster's own."""
+    """Storage class of new claims: a claim keeps the class that it was made with. Default: the
+    cluster's own."""
     protect: bool = True
     """Refuse an update that would delete a claim. To let one go, set false, run `pulumi up`, and
     then make the change that deletes it."""

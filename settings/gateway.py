@@ -38,7 +38,8 @@ class GatewaySettings(Section):
     annotations: dict[Label, str] = {}
     """Annotations of its Service, by which clouds set up their load balancers. Default: none."""
     load_balancer_class: Label | None = None
-    """Who makes the load balancer, with `service: LoadBalancer`. Default: the cluster's own."""
+    """Who makes the load balancer, with `service: LoadBalancer`. A load balancer never
+    changes it. Default: the cluster's own."""
     source_ranges: list[Network] = []
     """Networks whose clients the load balancer lets in, with `service: LoadBalancer`. Default:
     all."""

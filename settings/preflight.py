@@ -19,7 +19,7 @@ from settings import overlay_secrets, placement, room
 from settings.extent import Preflight
 from settings.mistakes import Mistake, Place, line
 from settings.modes import Mode
-from settings.stack import PROJECT, WORKLOAD, Settings
+from settings.stack import GATEWAY, PROJECT, WORKLOAD, Settings
 
 if TYPE_CHECKING:
     from settings.cluster import Cluster
@@ -236,6 +236,31 @@ def _no_load_balancer(settings: Settings, cluster: "Cluster", _: str) -> Iterato
                 "somebody makes there, or take it away for the cluster's own load balancers",
                 name,
             )
+
+
+def _load_balancer_is_of_another_class(
+    settings: Settings, cluster: "Cluster", namespace: str
+) -> Iterator[Mistake]:
+    from settings.cluster import is_set_by_pulumi
+
+    wanted = settings.gateway.load_balancer_class
+    found = cluster.service(namespace, GATEWAY)
+    if found is None or found.spec.type != ServiceType.LOAD_BALANCER.value:
+        return
+    now = found.spec.load_balancer_class
+    # A class that a webhook set stays where the stack names none.
+    if wanted is None and not is_set_by_pulumi(found, "spec", "loadBalancerClass"):
+        return
+    if wanted != now:
+        expected, as_now = (now, f"set {now}") if now else ("none", "remove it")
+        yield Mistake(
+            ("gateway", "loadBalancerClass"),
+            f"is invalid: expected {expected}, as a Service of type LoadBalancer never changes its "
+            f"class. Either {as_now}, or get a new load balancer, with another address: set "
+            "gateway.service: ClusterIP without a class, run `pulumi up`, set gateway.service: "
+            "LoadBalancer and the new class, and run `pulumi up` again",
+            wanted,
+        )
 
 
 def _no_such_class(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
@@ -478,6 +503,14 @@ _QUESTIONS = (
         ),
         _no_load_balancer,
         in_namespace=False,
+    ),
+    _Question(
+        ("gateway", "loadBalancerClass"),
+        lambda settings: (
+            settings.has_gateway and settings.gateway.service is ServiceType.LOAD_BALANCER
+        ),
+        _load_balancer_is_of_another_class,
+        in_namespace=True,
     ),
     _Question(
         ("namespace",),

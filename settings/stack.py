@@ -30,6 +30,8 @@ from settings.values import Image, Name, Parallelism, Patience, Registry, Replic
 PROJECT = "buildkit"
 WORKLOAD = "buildkitd"
 """What the daemon is called, in every mode that has one."""
+GATEWAY = "buildkit-gateway"
+"""What the gateway is called."""
 PREFLIGHT = "preflight"
 """What the trial of the nodes is called."""
 START = 120

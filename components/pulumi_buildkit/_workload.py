@@ -147,9 +147,12 @@ class Workload:
                     requests={"storage": self.size or CLAIM_SIZE}
                 ),
             ),
-            # Protected with the component, too.
             opts=pulumi.ResourceOptions(
-                parent=self.parent, protect=bool(self.volume.get("protect", True)) or None
+                parent=self.parent,
+                # Protected with the component, too.
+                protect=bool(self.volume.get("protect", True)) or None,
+                # A claim never changes it. Pulumi would delete the claim, and wait for its pod.
+                ignore_changes=["spec.storageClassName"],
             ),
         )
 

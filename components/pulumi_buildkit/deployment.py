@@ -64,7 +64,7 @@ class BuildkitDeployment(pulumi.ComponentResource):
                 "emptyDir, or a BuildkitStatefulSet"
             )
         buildkitd = workload.buildkitd()
-        k8s.apps.v1.Deployment(
+        deployment = k8s.apps.v1.Deployment(
             name,
             metadata=workload.metadata(name),
             spec=k8s.apps.v1.DeploymentSpecArgs(
@@ -76,7 +76,8 @@ class BuildkitDeployment(pulumi.ComponentResource):
             opts=workload.proven(buildkitd) if workload.has_claims else workload.awaited(),
         )
         workload.service()
-        self.workload = pulumi.Output.from_input(f"deployment/{name}")
+        # Known when the provider has waited for it.
+        self.workload = pulumi.Output.concat("deployment/", deployment.metadata.name)
         self.host = service_host(name, args["namespace"])
         self.port = pulumi.Output.from_input(_pod.PORT)
         self.register_outputs({"workload": self.workload, "host": self.host, "port": self.port})

@@ -107,7 +107,8 @@ class GatewayArgs(TypedDict):
     annotations: NotRequired[dict[str, pulumi.Input[str]]]
     """Annotations of its Service, by which clouds set up their load balancers. Default: none."""
     load_balancer_class: NotRequired[str | None]
-    """Who makes the load balancer, with LoadBalancer. Default: the cluster's own."""
+    """Who makes the load balancer, with LoadBalancer. A Service that is one never changes it: make
+    it a ClusterIP first. Default: the cluster's own."""
     source_ranges: NotRequired[list[str]]
     """Networks whose clients the load balancer lets in, with LoadBalancer, as 192.0.2.0/24.
     Default: all."""

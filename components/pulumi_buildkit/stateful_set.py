@@ -64,7 +64,7 @@ class BuildkitStatefulSet(pulumi.ComponentResource):
         buildkitd = workload.buildkitd()
         headless = self._headless_service(workload)
         claims = range(replicas if workload.has_claims else 0)
-        k8s.apps.v1.StatefulSet(
+        stateful_set = k8s.apps.v1.StatefulSet(
             name,
             metadata=workload.metadata(name),
             spec=k8s.apps.v1.StatefulSetSpecArgs(
@@ -78,7 +78,8 @@ class BuildkitStatefulSet(pulumi.ComponentResource):
             opts=workload.proven(buildkitd, replicas, [workload.claim(f"-{n}") for n in claims]),
         )
         workload.service()
-        self.workload = pulumi.Output.from_input(f"statefulset/{name}")
+        # Known when the provider has waited for it.
+        self.workload = pulumi.Output.concat("statefulset/", stateful_set.metadata.name)
         self.host = service_host(name, args["namespace"])
         self.port = pulumi.Output.from_input(_pod.PORT)
         self.pods = pulumi.Output.from_input([f"{name}-{n}" for n in range(replicas)])

@@ -28,6 +28,6 @@ class VolumeArgs(TypedDict):
     the node, too, unless the container's resources have ephemeral-storage. A claim can grow, never
     shrink. Default: 50Gi for a claim, no limit for an emptyDir."""
     storage_class: NotRequired[pulumi.Input[str]]
-    """Of the claims. Default: the cluster's own."""
+    """Of new claims: a claim keeps the class that it was made with. Default: the cluster's own."""
     protect: NotRequired[bool]
     """Whether an update that would delete a claim is refused. Default: true."""

@@ -6,14 +6,11 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pulumi
 import pytest
@@ -32,6 +29,7 @@ from pulumi_buildkit import (
 from pulumi_buildkit.security import VARIANTS
 
 from settings import Mode, Settings, cluster, load, parse, preflight
+from tests.api_server import Api, Object
 from tests.envoy_gateway import Authority
 from tests.recording import REPO, record
 
@@ -39,62 +37,6 @@ CORE = "/api/v1/namespaces/build"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 NODES = "/api/v1/nodes"
 CLAIMS = f"{CORE}/persistentvolumeclaims"
-Object = dict[str, Any]
-
-
-@dataclass
-class Api:
-    """An API server that answers with *objects*, by path, and `404` or another status."""
-
-    objects: dict[str, Object] = field(default_factory=dict)
-    statuses: dict[str, int] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    port: int = 0
-
-    def kubeconfig(self) -> Object:
-        def named(kind: str, **of: Any) -> list[Object]:
-            return [{"name": "stub", kind: of}]
-
-        return {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "stub",
-            "clusters": named("cluster", server=f"http://127.0.0.1:{self.port}"),
-            "contexts": named("context", cluster="stub", user="stub"),
-            # Longer than any path, as certificates are.
-            "users": named("user", token="secret" * 1000),
-        }
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Api]:
-    stub = Api()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = urlsplit(self.path).path
-            stub.asked.append(self.path)
-            found = stub.objects.get(path)
-            status = stub.statuses.get(path, 200 if found is not None else 404)
-            body = json.dumps(found if status == 200 else {"kind": "Status"}).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        stub.port = server.server_port
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(stub.kubeconfig()))
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield stub
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -823,10 +765,9 @@ def test_userns_needs_a_runtime_that_can_do_it(new_enough: Api) -> None:
     assert preflight.check(settings(security="userns")) == []
 
 
-def balanced(name: str) -> Settings:
-    return settings(
-        gateway={"service": "LoadBalancer", "host": "a.example.com", "loadBalancerClass": name}
-    )
+def balanced(name: str | None) -> Settings:
+    named = {"loadBalancerClass": name} if name else {}
+    return settings(gateway={"service": "LoadBalancer", "host": "a.example.com", **named})
 
 
 def test_a_load_balancer_class_needs_the_controller_that_it_belongs_to(api: Api) -> None:
@@ -843,6 +784,74 @@ def test_a_load_balancer_class_needs_the_controller_that_it_belongs_to(api: Api)
 def test_of_an_unknown_load_balancer_class_nothing_can_be_known(api: Api) -> None:
     api.objects["/apis/"] = groups("apps")
     assert preflight.check(balanced("example.com/own")) == []
+
+
+GATEWAY = f"{CORE}/services/buildkit-gateway"
+
+
+def service(kind: str = "LoadBalancer", pulumi_set: bool = True, **spec: Any) -> Object:
+    """The gateway's Service; a load balancer class may be a webhook's."""
+    fields = {"f:spec": {f"f:{key}": {} for key in spec}}
+    managers = [
+        {"manager": "pulumi-kubernetes-1a2b3c4d", "fieldsV1": fields if pulumi_set else {}},
+        {"manager": "kube-controller-manager", "fieldsV1": {"f:status": {}}},
+    ]
+    metadata = {"name": "buildkit-gateway", "managedFields": managers}
+    return {"metadata": metadata, "spec": {"type": kind, **spec}}
+
+
+CLASS_A = {"loadBalancerClass": "example.com/a"}
+ANOTHER_ADDRESS = (
+    ", as a Service of type LoadBalancer never changes its class. Either {}, or get a new load "
+    "balancer, with another address: set gateway.service: ClusterIP without a class, run "
+    "`pulumi up`, set gateway.service: LoadBalancer and the new class, and run `pulumi up` again"
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "complaint", "instead"),
+    [
+        (
+            "example.com/b",
+            CLASS_A,
+            "'example.com/b': is invalid: expected example.com/a",
+            "set example.com/a",
+        ),
+        ("example.com/b", {}, "'example.com/b': is invalid: expected none", "remove it"),
+        (None, CLASS_A, "is invalid: expected example.com/a", "set example.com/a"),
+    ],
+    ids=["changed", "added", "removed"],
+)
+def test_a_load_balancer_never_changes_its_class(
+    wanted: str | None, there: Object, complaint: str, instead: str, api: Api
+) -> None:
+    api.objects["/apis/"] = groups("apps")
+    api.objects[GATEWAY] = service(**there)
+    assert preflight.check(balanced(wanted)) == [
+        f"buildkit:gateway.loadBalancerClass: {complaint}{ANOTHER_ADDRESS.format(instead)}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        ("example.com/a", service(**CLASS_A)),
+        ("example.com/a", service(pulumi_set=False, **CLASS_A)),
+        (None, service()),
+        # AWS' controller sets its class on each new load balancer.
+        (None, service(pulumi_set=False, **CLASS_A)),
+        # What is no load balancer yet may get any class.
+        ("example.com/b", service("ClusterIP")),
+        ("example.com/b", None),
+    ],
+)
+def test_a_load_balancer_keeps_its_class(
+    wanted: str | None, there: Object | None, api: Api
+) -> None:
+    api.objects["/apis/"] = groups("apps")
+    if there:
+        api.objects[GATEWAY] = there
+    assert preflight.check(balanced(wanted)) == []
 
 
 def class_of(provisioner: str) -> Object:
