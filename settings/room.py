@@ -36,6 +36,7 @@ class _Pod(NamedTuple):
 
     section: Place
     own: ResourceSettings
+    overlay: Place
     containers: Sequence[placement.Spec]
     spec: placement.Spec
 
@@ -44,20 +45,28 @@ class _Pod(NamedTuple):
         for key in ("requests", "limits"):
             if resource in (given := getattr(self.own, key)):
                 return (*self.section, key, resource), given[resource]
-        return ("pod",), None
+        return self.overlay, None
 
 
 def _pods(settings: Settings) -> Iterator[_Pod]:
-    own, spec = settings.resources, settings.pod.get("spec") or {}
+    yield _pod(("resources",), settings.resources, ("pod",), settings.pod, CONTAINER)
+    if settings.has_gateway:
+        of = settings.gateway
+        overlay = ("gateway", "pod")
+        yield _pod(("gateway", "resources"), of.resources, overlay, of.pod, "envoy")
+
+
+def _pod(
+    section: Place, own: ResourceSettings, place: Place, overlay: dict[str, Any], container: str
+) -> _Pod:
+    """The pod whose *container* has its *own* resources, with the *overlay* at *place*."""
+    spec = overlay.get("spec") or {}
     by_name = {each.get("name"): each for each in spec.get("containers") or ()}
-    laid_over = by_name.pop(CONTAINER, {}).get("resources") or {}
+    laid_over = by_name.pop(container, {}).get("resources") or {}
     merged = {
         key: {**getattr(own, key), **(laid_over.get(key) or {})} for key in ("requests", "limits")
     }
-    yield _Pod(("resources",), own, [{"resources": merged}, *by_name.values()], spec)
-    if settings.has_gateway:
-        own = settings.gateway.resources
-        yield _Pod(("gateway", "resources"), own, [{"resources": own.model_dump()}], {})
+    return _Pod(section, own, place, [{"resources": merged}, *by_name.values()], spec)
 
 
 def _complaints(
