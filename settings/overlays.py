@@ -10,6 +10,7 @@ from pulumi_buildkit.daemon import DaemonArgs
 from pulumi_buildkit.metadata import labels, metadata
 from pulumi_buildkit.overlay import Conflict, conflicts
 from pulumi_buildkit.secret_layout import SecretLayout
+from pulumi_buildkit.security import VARIANTS
 from pulumi_buildkit.volume import VolumeKind
 
 from settings.mistakes import Mistake, Place
@@ -54,12 +55,10 @@ def _buildkitd(settings: Settings) -> list[tuple[Target, object]]:
     certificates = _pod.Certificates("", SecretLayout.DAEMON) if listens else None
     of = _pod.Buildkitd(WORKLOAD, daemon, "", certificates)
     has_claim = settings.volume_kind is VolumeKind.CLAIM
-    apart = _workload.sharing(WORKLOAD) if has_claim and settings.shares_a_claim else {}
-    volumes = [] if has_claim else [_pod.empty_dir(_CACHE)]
-    return [(Target.BUILDKITD, _pod.pod_template(of, _CACHE, volumes, **apart))]
-
-
-_CACHE = "buildkitd"
+    cache = VARIANTS[settings.security].cache if has_claim else WORKLOAD
+    volumes = [] if has_claim else [_pod.empty_dir(cache)]
+    apart = _workload.sharing(WORKLOAD) if settings.shares_a_claim else {}
+    return [(Target.BUILDKITD, _pod.pod_template(of, cache, volumes, **apart))]
 
 
 def _services(_: Settings) -> list[tuple[Target, object]]:

@@ -78,6 +78,10 @@ def _not_true(own: Any, result: Any) -> bool:
     return bool(own) or result in (None, False)
 
 
+def _not_false(_: Any, result: Any) -> bool:
+    return result in (None, True)
+
+
 def _at_least(own: Any, result: Any) -> bool:
     return own is None or (isinstance(result, int | float) and result >= own)
 
@@ -256,7 +260,7 @@ RULES = (
     Rule(
         Target.USER_NAMESPACES,
         ("spec", "hostUsers"),
-        lambda _, result: result in (None, True),
+        _not_false,
         "expected true: the setting would be the pod's own. Remove it",
     ),
     Rule(

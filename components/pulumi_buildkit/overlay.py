@@ -110,7 +110,7 @@ def _broken(base: object, result: object, target: Target) -> list[Conflict]:
             lost = any(path[:length] in found for length in range(1, len(path)))
             if not lost and not rule.keeps(own, value):
                 known = value if isinstance(value, str | int | float) else None
-                complaint = rule.expected.format(own=own)
+                complaint = f"{rule.expected.format(own=own)}."
                 if rule.effect is Effect.REFUSED:
                     complaint = f"is invalid: {complaint}"
                 found.setdefault(path, Conflict(path, complaint, known, rule.effect))
@@ -125,17 +125,23 @@ def _values(
         yield (), own, result
         return
     part, *rest = path
+    items: list[tuple[str, Any, Any]]
     if part != "*":
         items = [(part, _get(own, part), _get(result, part))]
     elif isinstance(own, Mapping):
-        items = [(str(key), value, _get(result, key)) for key, value in own.items()]
+        ours = cast("_Fields", own)
+        items = [(key, value, _get(result, key)) for key, value in ours.items()]
     else:
         key = merge_key(root, within) or ""
-        there = {_get(item, key): item for item in result} if isinstance(result, list) else {}
-        items = [(str(_get(item, key)), item, there.get(_get(item, key))) for item in own or ()]
-    for name, ours, theirs in items:
-        for below, *values in _values(ours, theirs, tuple(rest), root, part):
+        there = {_get(item, key): item for item in _list(result)}
+        items = [(str(name := _get(item, key)), item, there.get(name)) for item in _list(own)]
+    for name, mine, theirs in items:
+        for below, *values in _values(mine, theirs, tuple(rest), root, part):
             yield (name, *below), *values
+
+
+def _list(value: object) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def _merged(base: object, overlay: object, path: str) -> Any:
