@@ -37,6 +37,7 @@ POD_SECURITY = {
 }
 # By these the items of an overlay are matched with the component's, which a secret can't be.
 MATCHED = frozenset({DIRECTIVE, *MERGE_KEYS.values()})
+OVERLAYS = ("pod", "service_overlay")
 
 
 class Kind(NamedTuple):
@@ -186,7 +187,8 @@ def prepare_nodes(settings: Settings, namespace: pulumi.Output[str]) -> list[pul
     if not settings.user_namespaces.enabled:
         return []
     given: Any = {
-        **settings.user_namespaces.model_dump(exclude={"enabled"}),
+        **settings.user_namespaces.model_dump(exclude={"enabled", "pod"}),
+        "pod": hidden("userNamespaces", settings.user_namespaces.pod, MATCHED),
         "namespace": namespace,
         "update_timeout": settings.update_timeout,
     }
@@ -218,7 +220,7 @@ def try_nodes(
 def daemon(settings: Settings) -> Any:
     """What the stack says of buildkitd itself."""
     given = {
-        key: hidden(to_camel(key), value)
+        key: hidden(to_camel(key), value, MATCHED if key in OVERLAYS else frozenset())
         for key, value in settings.model_dump(exclude_unset=True, exclude_none=True).items()
         if key in buildkit.DaemonArgs.__annotations__
     }
@@ -250,15 +252,18 @@ def guard_network(settings: Settings, namespace: pulumi.Output[str]) -> list[pul
     return [buildkit.NetworkPolicies("buildkit", arguments)]
 
 
-def hidden(key: str, value: Any) -> Any:
-    """*value*, with its texts as secret as the stack's *key* is: state and outputs show none."""
+def hidden(key: str, value: Any, matched: frozenset[str] = frozenset()) -> Any:
+    """*value*, with its texts as secret as the stack's *key* is: state and outputs show none.
+
+    Those of the names *matched* stay as they are.
+    """
     if isinstance(value, dict):
-        matched = MATCHED if key == "pod" else ()
         return {
-            name: inner if name in matched else hidden(key, inner) for name, inner in value.items()
+            name: inner if name in matched else hidden(key, inner, matched)
+            for name, inner in value.items()
         }
     if isinstance(value, list):
-        return [hidden(key, inner) for inner in value]
+        return [hidden(key, inner, matched) for inner in value]
     shown = not isinstance(value, str) or isinstance(value, Enum) or not is_secret(key)
     return value if shown else pulumi.Output.secret(value)
 
@@ -351,6 +356,8 @@ def make_gateway(
             "spread": gateway.spread,
             "resources": buildkit.ResourcesArgs(**gateway.resources.model_dump(exclude_unset=True)),
             "scraped": not settings.monitoring.pod_monitor,
+            "pod": hidden("gateway", gateway.pod, MATCHED),
+            "service_overlay": hidden("gateway", gateway.service_overlay, MATCHED),
             "update_timeout": settings.update_timeout,
         },
     )

@@ -1,5 +1,7 @@
 """The keys of the gateway."""
 
+from typing import Any
+
 from pulumi_buildkit import ENVOY_IMAGE, ExternalTrafficPolicy, Protocol, ServiceType
 from pulumi_buildkit.gateway import KEEPALIVE, KEEPALIVE_TIMEOUT, SPREAD
 
@@ -68,3 +70,8 @@ class GatewaySettings(Section):
     A shorter interruption of the network ends no build."""
     image: Image = ENVOY_IMAGE
     """Envoy's image, by tag or digest."""
+    pod: dict[str, Any] = {}
+    """What else its pods have, as in `buildkit:pod`; the container is `envoy`. Default: nothing."""
+    service_overlay: dict[str, Any] = {}
+    """What else its Service has, in the Kubernetes API's own names (`metadata`, `spec`), merged as
+    in `buildkit:pod`. Default: nothing."""

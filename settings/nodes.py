@@ -1,5 +1,7 @@
 """The keys of what is changed on the nodes."""
 
+from typing import Any
+
 from pulumi_buildkit.user_namespaces import BUSYBOX_IMAGE, MAXIMUM
 
 from settings.section import Section
@@ -18,3 +20,6 @@ class UserNamespaceSettings(Section):
     """What `user.max_user_namespaces` is raised to where it is less."""
     image: Image = BUSYBOX_IMAGE
     """Image with `sh` and `sysctl`, by tag or digest."""
+    pod: dict[str, Any] = {}
+    """What else its pods have, as in `buildkit:pod`; the container is `sysctl-userns`. Default:
+    nothing."""

@@ -17,9 +17,9 @@ class Mention(NamedTuple):
     """Whether the pod starts without it."""
 
 
-def mentions(overlay: Mapping[str, Any]) -> Iterator[Mention]:
-    """Every Secret that *overlay* names."""
-    yield from _below(overlay.get("spec") or {}, ("pod", "spec"))
+def mentions(overlay: Mapping[str, Any], place: Place) -> Iterator[Mention]:
+    """Every Secret that *overlay*, which stands at *place*, names."""
+    yield from _below(overlay.get("spec") or {}, (*place, "spec"))
 
 
 def _below(value: Any, place: Place) -> Iterator[Mention]:

@@ -1,4 +1,4 @@
-"""The overlay of a pod, against what Kubernetes knows and what buildkitd's pod counts on."""
+"""The overlay of a pod or a Service, against what Kubernetes knows."""
 
 import difflib
 import re
@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from pulumi_buildkit import _pod
-from pulumi_buildkit.overlay import DIRECTIVE, MERGE_KEYS, conflicts
+from pulumi_buildkit._api import field
+from pulumi_buildkit._overlay_rules import SERVICES, Target
+from pulumi_buildkit.overlay import DIRECTIVE, MERGE_KEYS, POD, SERVICE, merge_key
 from pulumi_buildkit.quantity import number
-from pulumi_buildkit.secret_layout import SecretLayout
 
 from settings.mistakes import NO_LIST, NO_NAMES, NO_TEXT, NO_TRUTH_VALUE, NO_WHOLE_NUMBER, Place
 from settings.quantities import NO_QUANTITY
@@ -20,30 +20,34 @@ QUANTITIES = frozenset({"divisor", "limits", "overhead", "requests", "sizeLimit"
 """The fields that hold quantities: Kubernetes' client takes them for texts."""
 
 # What is there already: the overlay says a part of it only.
-_THERE = frozenset({"V1PodTemplateSpec", "V1PodSpec"})
-# Of an object's metadata, all that pods and claims which are made from a template can have.
-_METADATA = ("labels", "annotations")
+_THERE = frozenset({"V1PodTemplateSpec", "V1PodSpec", "V1Service", "V1ServiceSpec"})
+# All that can be set of an object's metadata, and of a Service.
+_ALLOWED = {"V1ObjectMeta": ("labels", "annotations"), "V1Service": ("metadata", "spec")}
 # A running pod is given these, and no template has them.
 _OF_RUNNING_PODS = frozenset({"ephemeralContainers"})
-_WITH_IMAGE = frozenset({"containers", "initContainers"})
+_WITH_IMAGE = ("containers", "initContainers")
 _TOO_LARGE = 2**63
 
 
-def mistakes(overlay: dict[str, Any]) -> Iterator[Complaint]:
-    """Where *overlay* can't be as it is, what is wrong, and what to do."""
-    if not overlay:
-        return
-    complaints = [*_of_map("V1PodTemplateSpec", overlay, ())]
-    yield from complaints
-    if not complaints:
-        for place in conflicts(_most_relied_on(), overlay):
-            yield place, "is what others know buildkitd by; leave it as it is"
+def mistakes(overlay: dict[str, Any], base: object, target: Target) -> Iterator[Complaint]:
+    """Where *overlay*, which is laid over *base*, can't be as it is, and what to do."""
+    is_service = target in SERVICES
+    root, kind = (SERVICE, "V1Service") if is_service else (POD, "V1PodTemplateSpec")
+    for place, complaint in _of_map(kind, overlay, (root,)):
+        yield place[1:], complaint
+    for place in _without_image(overlay.get("spec"), field(base, "spec")):
+        yield ("spec", *place, "image"), "is missing; write it"
 
 
-def _most_relied_on() -> Any:
-    """The template that most is known of: its buildkitd listens for clients."""
-    certificates = _pod.Certificates("", SecretLayout.DAEMON)
-    return _pod.pod_template(_pod.Buildkitd("buildkitd", {}, "", certificates), "cache", [])
+def _without_image(spec: object, own: object) -> Iterator[Place]:
+    """The containers in *spec* that are new, and have no image."""
+    for key in _WITH_IMAGE:
+        there = [field(each, "name") for each in field(own, key) or ()]
+        given = spec.get(key) if isinstance(spec, dict) else None
+        for at, item in enumerate(given if isinstance(given, list) else ()):
+            is_new = isinstance(item, dict) and item.get("name") not in there
+            if is_new and DIRECTIVE not in item and item.get("image") is None:
+                yield key, at
 
 
 class _Scalar(NamedTuple):
@@ -85,16 +89,16 @@ def _of_map(kind: str, value: Any, place: Place) -> Iterator[Complaint]:
         yield place, "is no map; write its fields below it, one a line"
         return
     fields = _fields(kind)
-    for field, inner in value.items():
-        if field == DIRECTIVE and not _is_item(place, keyed=False):
+    for name, inner in value.items():
+        if name == DIRECTIVE and not _is_item(place, keyed=False):
             yield from _of_directive(value, place)
-        elif field not in fields:
-            yield (*place, field), _unknown(field, [*fields], place)
+        elif name not in fields:
+            yield (*place, name), _unknown(name, [*fields], place)
         elif inner is not None:
-            yield from _of_field(fields[field], inner, (*place, field))
-    for field in _wanted(kind, value, place):
-        if value.get(field) is None:
-            yield (*place, field), "is missing; write it"
+            yield from _of_field(fields[name], inner, (*place, name))
+    for name in _wanted(kind, value, place):
+        if value.get(name) is None:
+            yield (*place, name), "is missing; write it"
 
 
 def _of_field(kind: str, value: Any, place: Place) -> Iterator[Complaint]:
@@ -127,7 +131,7 @@ def _of_list(kind: str, value: Any, place: Place) -> Iterator[Complaint]:
     if not isinstance(value, list):
         yield place, NO_LIST
         return
-    key = MERGE_KEYS.get(str(place[-1]))
+    key = _key(place)
     seen: list[Any] = []
     for index, item in enumerate(value):
         yield from _of_field(kind, item, (*place, index))
@@ -140,7 +144,7 @@ def _of_list(kind: str, value: Any, place: Place) -> Iterator[Complaint]:
 
 
 def _of_sources(volume: dict[str, Any], place: Place) -> Iterator[Complaint]:
-    sources = [field for field, value in volume.items() if field != "name" and value is not None]
+    sources = [name for name, value in volume.items() if name != "name" and value is not None]
     if len(sources) != 1:
         there = " and ".join(sources) or "nothing"
         yield place, f"is {there}; write one thing that it is, as emptyDir: {{}}"
@@ -162,7 +166,7 @@ def _is_item(place: Place, keyed: bool = True) -> bool:
 def _unknown(field: str, known: list[str], place: Place) -> str:
     close = difflib.get_close_matches(field, known, n=1)
     meant = f"did you mean {close[0]}? " if close else ""
-    where = ".".join(["pod", *(part for part in place if isinstance(part, str))])
+    where = ".".join(part for part in place if isinstance(part, str))
     # Some have more than a line holds.
     there = f"they are {', '.join(known)}" if len(known) < 12 else f"see `kubectl explain {where}`"
     return f"is no field that can be set; {meant}{there}"
@@ -172,13 +176,16 @@ def _wanted(kind: str, value: dict[str, Any], place: Place) -> list[str]:
     """The fields that *value* can't do without."""
     if not _is_item(place):
         return sorted(_required(kind))
-    field, key = str(place[-2]), MERGE_KEYS[str(place[-2])]
+    key = _key(place[:-1])
     directive = value.get(DIRECTIVE)
     if directive is not None:
-        return [key] if directive == "delete" else []
-    is_there = field == "containers" and value.get("name") == _pod.CONTAINER
-    image = {"image"} if field in _WITH_IMAGE and not is_there else set()
-    return sorted({key} | _required(kind) | image)
+        return [key] if directive == "delete" and key else []
+    return sorted({key or "", *_required(kind)} - {""})
+
+
+def _key(place: Place) -> str | None:
+    """What tells the items of the list at *place* apart."""
+    return merge_key(str(place[0]), str(place[-1]))
 
 
 @cache
@@ -188,7 +195,7 @@ def _fields(kind: str) -> dict[str, str]:
     types = {name: model.openapi_types[own] for own, name in model.attribute_map.items()}
     for name in QUANTITIES.intersection(types):
         types[name] = "quantity".join(types[name].rsplit("str", 1))
-    allowed = _METADATA if kind == "V1ObjectMeta" else types.keys() - _OF_RUNNING_PODS
+    allowed = _ALLOWED.get(kind, types.keys() - _OF_RUNNING_PODS)
     return {name: types[name] for name in types if name in allowed}
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pulumi
 from pulumi_buildkit import Security, ServiceType, autoscaler, monitoring
+from pulumi_buildkit._overlay_rules import Effect
 from pulumi_buildkit.metadata import labels
 from pulumi_buildkit.quantity import number
 from pulumi_buildkit.security import VARIANTS
 from pulumi_buildkit.volume import CLAIM_SIZE, VolumeKind
 
-from settings import overlay_secrets, placement, room
+from settings import overlay_secrets, overlays, placement, room
 from settings.extent import Preflight
 from settings.mistakes import Mistake, Place, line
 from settings.modes import Mode
@@ -77,6 +78,7 @@ def check(settings: Settings) -> list[str]:
     is known later: see `check_in`.
     """
     _settle(_own_pem_ends(settings))
+    _settle(_overlays_risk(settings))
     known = settings.namespace or ""
     return _check(settings, known, [q for q in _QUESTIONS if known or not q.in_namespace])
 
@@ -399,12 +401,19 @@ def _own_pem_ends(settings: Settings) -> Iterator[Mistake]:
             yield _Doubt(("certificates", key), what)
 
 
+def _overlays_risk(settings: Settings) -> Iterator[Mistake]:
+    for overlay in overlays.OVERLAYS:
+        if overlay.is_used(settings):
+            for conflict in overlay.conflicts(settings, Effect.WARNED):
+                yield _Doubt(*conflict)
+
+
 def _overlay_lacks_secrets(
     settings: Settings, cluster: "Cluster", namespace: str
 ) -> Iterator[Mistake]:
     if cluster.namespace(namespace) is None:
         return
-    for mention in overlay_secrets.mentions(settings.pod):
+    for mention in _mentions(settings):
         found = cluster.secret(namespace, mention.name)
         kind = _Doubt if mention.optional else Mistake
         if found is None:
@@ -459,7 +468,12 @@ def _keda_is_missing(settings: Settings, cluster: "Cluster", _: str) -> Iterator
 
 
 def _names_secrets(settings: Settings) -> bool:
-    return any(True for _ in overlay_secrets.mentions(settings.pod))
+    return any(True for _ in _mentions(settings))
+
+
+def _mentions(settings: Settings) -> Iterator[overlay_secrets.Mention]:
+    for place, overlay in overlays.used(settings):
+        yield from overlay_secrets.mentions(overlay, place)
 
 
 def _prometheus_operator_is_missing(

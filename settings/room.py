@@ -37,6 +37,7 @@ class _Pod(NamedTuple):
 
     section: Place
     own: ResourceSettings
+    overlay: Place
     containers: Sequence[placement.Spec]
     spec: placement.Spec
     stored: str | None = None
@@ -49,21 +50,37 @@ class _Pod(NamedTuple):
                 return (*self.section, key, resource), given[resource]
         if resource == STORAGE and self.stored:
             return ("volume", "size"), self.stored
-        return ("pod",), None
+        return self.overlay, None
 
 
 def _pods(settings: Settings) -> Iterator[_Pod]:
-    own, spec = settings.resources, settings.pod.get("spec") or {}
-    by_name = {each.get("name"): each for each in spec.get("containers") or ()}
-    laid_over = by_name.pop(CONTAINER, {}).get("resources") or {}
     size = settings.volume.size if settings.volume_kind is VolumeKind.EMPTY_DIR else None
-    asked = storing(size, {"resources": own.model_dump(), "pod": settings.pod})["resources"]
+    yield _pod(("resources",), settings.resources, ("pod",), settings.pod, CONTAINER, size)
+    if settings.has_gateway:
+        of = settings.gateway
+        overlay = ("gateway", "pod")
+        yield _pod(("gateway", "resources"), of.resources, overlay, of.pod, "envoy")
+
+
+def _pod(
+    section: Place,
+    own: ResourceSettings,
+    place: Place,
+    overlay: dict[str, Any],
+    container: str,
+    size: str | None = None,
+) -> _Pod:
+    """The pod whose *container* has its *own* resources, with the *overlay* at *place*.
+
+    Its cache is an emptyDir of that *size*; none: it has no limit, or is no emptyDir.
+    """
+    spec = overlay.get("spec") or {}
+    by_name = {each.get("name"): each for each in spec.get("containers") or ()}
+    laid_over = by_name.pop(container, {}).get("resources") or {}
+    asked = storing(size, {"resources": own.model_dump(), "pod": overlay})["resources"]
     merged = {key: {**asked[key], **(laid_over.get(key) or {})} for key in ("requests", "limits")}
     containers = [{"resources": merged}, *by_name.values()]
-    yield _Pod(("resources",), own, containers, spec, asked["requests"].get(STORAGE))
-    if settings.has_gateway:
-        own = settings.gateway.resources
-        yield _Pod(("gateway", "resources"), own, [{"resources": own.model_dump()}], {})
+    return _Pod(section, own, place, containers, spec, asked["requests"].get(STORAGE))
 
 
 def _complaints(

@@ -97,6 +97,9 @@ class Settings(Section):
     pod: dict[str, Any] = {}
     """What else its pods have, in the Kubernetes API's own names (`metadata`, `spec`), merged over
     what they have here as `kubectl patch` does. Default: nothing."""
+    service_overlay: dict[str, Any] = {}
+    """What else buildkitd's Services have, in the same names, merged in the same way, as
+    `spec: {ipFamilyPolicy: PreferDualStack}`. Default: nothing."""
     job: JobSettings | None = None
     """The build of `mode: job`. Default: none."""
     network_policies: NetworkPolicySettings = NetworkPolicySettings()

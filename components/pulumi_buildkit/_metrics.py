@@ -13,6 +13,9 @@ import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _envoy
 
+CONTAINER = "metrics"
+"""What the container beside buildkitd is called; overlays know it by this name."""
+
 PORT = k8s.core.v1.ContainerPortArgs(name="metrics", container_port=_envoy.METRICS_PORT)
 """Of a container that answers Prometheus."""
 
@@ -40,7 +43,7 @@ def sidecar(image: pulumi.Input[str], group: int) -> k8s.core.v1.ContainerArgs:
     (https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/).
     """
     return k8s.core.v1.ContainerArgs(
-        name="metrics",
+        name=CONTAINER,
         image=image,
         restart_policy="Always",
         command=["envoy"],

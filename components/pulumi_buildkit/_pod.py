@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _buildkitd_toml, _drain, _metrics, _script, _volumes
 from pulumi_buildkit._envoy import ENVOY_IMAGE
+from pulumi_buildkit._overlay_rules import Target
 from pulumi_buildkit.daemon import DRAIN_TIMEOUT, DaemonArgs, OtlpProtocol, ResourcesArgs
 from pulumi_buildkit.metadata import labels
 from pulumi_buildkit.overlay import merged
@@ -25,6 +26,9 @@ all. Its own number makes two, which a loaded node exceeds."""
 
 CONTAINER = "buildkitd"
 """What the container is called; overlays and `kubectl logs` know it by this name."""
+
+LINUX = {"kubernetes.io/os": "linux"}
+"""The nodes that any of the images runs on, as every pod's default."""
 
 STORAGE = "ephemeral-storage"
 """The node's disk, as a resource."""
@@ -154,6 +158,7 @@ def pod_template(
         of.daemon,
         [container],
         [*files(of), *volumes, *([] if measured is None else [_metrics.VOLUME])],
+        Target.BUILDKITD,
         init_containers=None
         if measured is None
         else [_metrics.sidecar(measured.get("image", ENVOY_IMAGE), chosen.group)],
@@ -247,6 +252,7 @@ def template(
     daemon: DaemonArgs,
     containers: Sequence[k8s.core.v1.ContainerArgs],
     volumes: Sequence[k8s.core.v1.VolumeArgs],
+    target: Target = Target.BUILD,
     **spec: Any,
 ) -> k8s.core.v1.PodTemplateSpecArgs:
     """A pod that may run BuildKit in the security variant of *daemon*, with its overlay."""
@@ -255,6 +261,7 @@ def template(
         metadata=metadata,
         spec=k8s.core.v1.PodSpecArgs(
             automount_service_account_token=False,
+            node_selector={**LINUX},
             host_users=chosen.host_users,
             security_context=chosen.pod_security_context,
             containers=[*containers],
@@ -262,7 +269,7 @@ def template(
             **spec,
         ),
     )
-    return merged(plain, daemon.get("pod", {}))
+    return merged(plain, daemon.get("pod", {}), target)
 
 
 def labelled(
@@ -280,9 +287,12 @@ def empty_dir(name: str, size: str | None = None) -> k8s.core.v1.VolumeArgs:
 
 
 # What of an overlay's container bears on whether buildkitd starts.
-_TRIED = frozenset({"name", "env", "envFrom", "imagePullPolicy", "securityContext", "volumeMounts"})
-# What keeps a pod away from the ones that run, which a trial is to precede.
-_KEEPS_AWAY = frozenset({"topologySpreadConstraints", "hostNetwork"})
+_TRIED = frozenset(
+    {"name", "env", "envFrom", "image", "imagePullPolicy", "securityContext", "volumeMounts"}
+)
+# What keeps a pod away from the ones that run, which a trial is to precede; and what keeps it from
+# ending.
+_UNTRIED = frozenset({"topologySpreadConstraints", "hostNetwork", "restartPolicy"})
 
 
 def _trial(overlay: dict[str, Any]) -> dict[str, Any]:
@@ -297,7 +307,11 @@ def _trial(overlay: dict[str, Any]) -> dict[str, Any]:
         if container.get("name") == CONTAINER
     ]
     affinity: dict[str, Any] = {**(spec.get("affinity") or {}), "podAntiAffinity": None}
-    others = {key: value for key, value in spec.items() if key not in _KEEPS_AWAY}
+    others = {key: value for key, value in spec.items() if key not in _UNTRIED}
+    if before := cast("list[dict[str, Any]]", others.pop("initContainers", None) or []):
+        # The sidecar of the metrics is not there.
+        own = _metrics.CONTAINER
+        others["initContainers"] = [each for each in before if each.get("name") != own]
     return {**overlay, "spec": {**others, "affinity": affinity, "containers": containers}}
 
 

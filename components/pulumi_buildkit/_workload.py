@@ -8,9 +8,11 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _buildkitd_toml, _drain, _pod
+from pulumi_buildkit._overlay_rules import Target
 from pulumi_buildkit._rollout import TIMEOUT, awaited, rolling_config
 from pulumi_buildkit.daemon import DaemonArgs
 from pulumi_buildkit.metadata import labels, metadata, selector
+from pulumi_buildkit.overlay import merged
 from pulumi_buildkit.secret_layout import SecretLayout
 from pulumi_buildkit.volume import CLAIM_SIZE, VolumeArgs, VolumeKind
 
@@ -116,10 +118,9 @@ class Workload:
         volumes = [self._claimed(self.claim(suffix))] if self.has_claims else self.empty_dirs()
         # A pod that stands alone has its name to itself.
         shares = self.has_claims and metadata is None
-        apart: dict[str, Any] = (
-            {"labels": _SHARING, "affinity": _apart(self.name)} if shares else {}
+        return _pod.pod_template(
+            of, self.cache, volumes, metadata, **(sharing(self.name) if shares else {})
         )
-        return _pod.pod_template(of, self.cache, volumes, metadata, **apart)
 
     def empty_dirs(self) -> list[k8s.core.v1.VolumeArgs]:
         """The cache's volume where it ends with its pod."""
@@ -198,19 +199,44 @@ class Workload:
             return
         k8s.core.v1.Service(
             self.name,
-            # Clients wait for buildkitd at the gateway, so an update need not wait for it here.
-            metadata=self.metadata(self.name, {"pulumi.com/skipAwait": "true"}),
-            spec=k8s.core.v1.ServiceSpecArgs(
-                selector=selector(self.name),
-                ports=[k8s.core.v1.ServicePortArgs(port=_pod.PORT, target_port="buildkitd")],
+            self.with_overlay(
+                # Clients wait for buildkitd at the gateway, so an update need not wait for it here.
+                self.metadata(self.name, {"pulumi.com/skipAwait": "true"}),
+                service_spec(self.name),
             ),
             opts=pulumi.ResourceOptions(parent=self.parent),
         )
+
+    def with_overlay(
+        self, metadata: k8s.meta.v1.ObjectMetaArgs, spec: k8s.core.v1.ServiceSpecArgs
+    ) -> k8s.core.v1.ServiceInitArgs:
+        """A Service that leads to the pods, with its overlay."""
+        plain = k8s.core.v1.ServiceInitArgs(metadata=metadata, spec=spec)
+        overlay = self.daemon.get("service_overlay", {})
+        return merged(plain, overlay, Target.BUILDKITD_SERVICE)
+
+
+def service_spec(name: str) -> k8s.core.v1.ServiceSpecArgs:
+    """The Service of the workload *name*, at one address."""
+    return k8s.core.v1.ServiceSpecArgs(
+        selector=selector(name),
+        ports=[k8s.core.v1.ServicePortArgs(port=_pod.PORT, target_port="buildkitd")],
+    )
+
+
+def headless_spec(name: str) -> k8s.core.v1.ServiceSpecArgs:
+    """The Service that gives each pod of the workload *name* a name in the DNS."""
+    return k8s.core.v1.ServiceSpecArgs(cluster_ip="None", selector=selector(name))
 
 
 # What the pods have that are kept apart. Those of another mode, or without the claim, are not: in
 # a switch the new ones start before the old ones stop.
 _SHARING = {"buildkit/cache": "claim"}
+
+
+def sharing(name: str) -> dict[str, Any]:
+    """What the pods of the component *name* have where all of them have the same claim."""
+    return {"labels": _SHARING, "affinity": _apart(name)}
 
 
 def _apart(name: str) -> k8s.core.v1.AffinityArgs:

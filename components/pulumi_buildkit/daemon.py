@@ -101,3 +101,6 @@ class DaemonArgs(TypedDict):
     pod: NotRequired[dict[str, Any]]
     """A pod template in the Kubernetes API's own names, `{metadata: …, spec: …}`, merged over the
     component's as `kubectl patch` does (strategic merge). Default: empty."""
+    service_overlay: NotRequired[dict[str, Any]]
+    """A Service in the same names, merged over the component's Services in the same way, as
+    `{spec: {ipFamilyPolicy: PreferDualStack}}`. Default: empty."""

@@ -1,7 +1,6 @@
 """Envoy with mTLS in front of buildkitd."""
 
 import json
-from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NotRequired, TypedDict
 
@@ -18,11 +17,13 @@ from pulumi_buildkit._envoy import (
 )
 from pulumi_buildkit._farm import Farm, Routing
 from pulumi_buildkit._options import reaching_children
+from pulumi_buildkit._overlay_rules import Target
 from pulumi_buildkit._rollout import SURGE, TIMEOUT, awaited, rolling_config
 from pulumi_buildkit._workload import service_host
 from pulumi_buildkit.certificates import client_uri
 from pulumi_buildkit.daemon import DRAIN_TIMEOUT, ResourcesArgs
 from pulumi_buildkit.metadata import labels, metadata, selector
+from pulumi_buildkit.overlay import merged
 from pulumi_buildkit.role import Role
 from pulumi_buildkit.secret_layout import SecretLayout
 
@@ -141,6 +142,13 @@ class GatewayArgs(TypedDict):
     drain_timeout: NotRequired[int]
     """How long a gateway pod that is to go lets the builds that pass through it run on, in seconds.
     Default: 1800."""
+    pod: NotRequired[dict[str, Any]]
+    """A pod template in the Kubernetes API's own names, `{metadata: …, spec: …}`, merged over the
+    gateway's as `kubectl patch` does (strategic merge). Its container is `envoy`. Default: empty.
+    """
+    service_overlay: NotRequired[dict[str, Any]]
+    """A Service in the same names, merged over the gateway's in the same way, for what has no
+    argument of its own, as `{spec: {ipFamilyPolicy: PreferDualStack}}`. Default: empty."""
     update_timeout: NotRequired[int]
     """How long an update waits for the pods to be ready, in seconds. Default: 600."""
 
@@ -158,7 +166,12 @@ class Gateway(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """Make the configuration, the Deployment, its disruption budget and the Service."""
+        """Make the configuration, the Deployment, its disruption budget and the Service.
+
+        Raises:
+            ValueError: there is no client, `pods` come without protocol http2, or an overlay breaks
+                what the gateway promises.
+        """
         super().__init__("buildkit:index:Gateway", name, {}, reaching_children(opts))
         if not args["clients"]:
             # Envoy takes an empty list of names for "any name".
@@ -225,15 +238,12 @@ class Gateway(pulumi.ComponentResource):
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self._name)),
                 strategy=SURGE,
                 min_ready_seconds=_SEEN,
-                template=k8s.core.v1.PodTemplateSpecArgs(
-                    metadata=k8s.meta.v1.ObjectMetaArgs(
-                        labels=labels(self._name, "gateway"),
-                        annotations={
-                            **_drain.UNDISTURBED,
-                            **(_metrics.SCRAPED if self._args.get("scraped", True) else {}),
-                        },
+                template=merged(
+                    pod_template(
+                        self._name, self._args, bootstrap, documents.metadata.name.apply(str)
                     ),
-                    spec=self._pod(bootstrap, documents),
+                    self._args.get("pod", {}),
+                    Target.GATEWAY,
                 ),
             ),
             opts=awaited(
@@ -241,38 +251,6 @@ class Gateway(pulumi.ComponentResource):
                 int(self._args.get("update_timeout", TIMEOUT)),
                 _drain.grace_period(_drain_timeout(self._args)),
             ),
-        )
-
-    def _pod(
-        self, bootstrap: pulumi.Input[str], documents: k8s.core.v1.ConfigMap
-    ) -> k8s.core.v1.PodSpecArgs:
-        args = self._args
-        return k8s.core.v1.PodSpecArgs(
-            automount_service_account_token=False,
-            termination_grace_period_seconds=_drain.grace_period(_drain_timeout(args)),
-            security_context=k8s.core.v1.PodSecurityContextArgs(
-                run_as_non_root=True,
-                run_as_user=ENVOY_USER,
-                run_as_group=ENVOY_USER,
-                fs_group=ENVOY_USER,
-                seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="RuntimeDefault"),
-            ),
-            topology_spread_constraints=[
-                k8s.core.v1.TopologySpreadConstraintArgs(
-                    max_skew=1,
-                    topology_key=label,
-                    when_unsatisfiable="ScheduleAnyway",
-                    label_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(self._name)),
-                )
-                for label in args.get("spread", SPREAD)
-            ],
-            containers=[_container(args)],
-            volumes=[
-                _volumes.config("bootstrap", bootstrap),
-                _volumes.config("xds", documents.metadata.name.apply(str)),
-                _volumes.certificates("server", args["server_secret"], _layout(args)),
-                _volumes.certificates("upstream", args["upstream_secret"], SecretLayout.DAEMON),
-            ],
         )
 
     def _disruption_budget(self) -> k8s.policy.v1.PodDisruptionBudget:
@@ -287,34 +265,12 @@ class Gateway(pulumi.ComponentResource):
         )
 
     def _service(self) -> k8s.core.v1.Service:
-        args = self._args
-        node_port = args.get("node_port")
-        exposed = _exposed(args)
-        # The provider lets endpoints settle for ten seconds; the Deployment has waited for them.
-        # What a load balancer is to be dialled at is known only when it is there.
-        waits = exposed is ServiceType.LOAD_BALANCER
         return k8s.core.v1.Service(
             self._name,
-            metadata=self._metadata(
-                self._name,
-                {
-                    **({} if waits else {"pulumi.com/skipAwait": "true"}),
-                    **args.get("annotations", {}),
-                },
-            ),
-            spec=k8s.core.v1.ServiceSpecArgs(
-                type=exposed.value,
-                load_balancer_class=args.get("load_balancer_class"),
-                load_balancer_source_ranges=args.get("source_ranges") or None,
-                external_traffic_policy=args.get("external_traffic_policy"),
-                selector=selector(self._name),
-                ports=[
-                    k8s.core.v1.ServicePortArgs(
-                        port=int(args.get("port", 1234)),
-                        target_port="clients",
-                        node_port=None if node_port is None else int(node_port),
-                    )
-                ],
+            merged(
+                service(self._name, self._args),
+                self._args.get("service_overlay", {}),
+                Target.GATEWAY_SERVICE,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -330,10 +286,81 @@ class Gateway(pulumi.ComponentResource):
         )
         return pulumi.Output.format("{0}:{1}", host, port)
 
-    def _metadata(
-        self, name: str | None, annotations: Mapping[str, pulumi.Input[str]] | None = None
-    ) -> k8s.meta.v1.ObjectMetaArgs:
-        return metadata(name, self._args["namespace"], labels(self._name, "gateway"), annotations)
+    def _metadata(self, name: str | None) -> k8s.meta.v1.ObjectMetaArgs:
+        return metadata(name, self._args["namespace"], labels(self._name, "gateway"))
+
+
+def pod_template(
+    name: str, args: GatewayArgs, bootstrap: pulumi.Input[str], documents: pulumi.Input[str]
+) -> k8s.core.v1.PodTemplateSpecArgs:
+    """The pods of the gateway *name* without an overlay, with these two ConfigMaps."""
+    return k8s.core.v1.PodTemplateSpecArgs(
+        metadata=k8s.meta.v1.ObjectMetaArgs(
+            labels=labels(name, "gateway"),
+            annotations={
+                **_drain.UNDISTURBED,
+                **(_metrics.SCRAPED if args.get("scraped", True) else {}),
+            },
+        ),
+        spec=k8s.core.v1.PodSpecArgs(
+            automount_service_account_token=False,
+            node_selector={**_pod.LINUX},
+            termination_grace_period_seconds=_drain.grace_period(_drain_timeout(args)),
+            security_context=k8s.core.v1.PodSecurityContextArgs(
+                run_as_non_root=True,
+                run_as_user=ENVOY_USER,
+                run_as_group=ENVOY_USER,
+                fs_group=ENVOY_USER,
+                seccomp_profile=k8s.core.v1.SeccompProfileArgs(type="RuntimeDefault"),
+            ),
+            topology_spread_constraints=[
+                k8s.core.v1.TopologySpreadConstraintArgs(
+                    max_skew=1,
+                    topology_key=label,
+                    when_unsatisfiable="ScheduleAnyway",
+                    label_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(name)),
+                )
+                for label in args.get("spread", SPREAD)
+            ],
+            containers=[_container(args)],
+            volumes=[
+                _volumes.config("bootstrap", bootstrap),
+                _volumes.config("xds", documents),
+                _volumes.certificates("server", args["server_secret"], _layout(args)),
+                _volumes.certificates("upstream", args["upstream_secret"], SecretLayout.DAEMON),
+            ],
+        ),
+    )
+
+
+def service(name: str, args: GatewayArgs) -> k8s.core.v1.ServiceInitArgs:
+    """The Service of the gateway *name* without an overlay."""
+    node_port = args.get("node_port")
+    exposed = _exposed(args)
+    # The provider lets endpoints settle for ten seconds; the Deployment has waited for them.
+    # What a load balancer is to be dialled at is known only when it is there.
+    waits = exposed is ServiceType.LOAD_BALANCER
+    annotations = {
+        **({} if waits else {"pulumi.com/skipAwait": "true"}),
+        **args.get("annotations", {}),
+    }
+    return k8s.core.v1.ServiceInitArgs(
+        metadata=metadata(name, args["namespace"], labels(name, "gateway"), annotations),
+        spec=k8s.core.v1.ServiceSpecArgs(
+            type=exposed.value,
+            load_balancer_class=args.get("load_balancer_class"),
+            load_balancer_source_ranges=args.get("source_ranges") or None,
+            external_traffic_policy=args.get("external_traffic_policy"),
+            selector=selector(name),
+            ports=[
+                k8s.core.v1.ServicePortArgs(
+                    port=int(args.get("port", 1234)),
+                    target_port="clients",
+                    node_port=None if node_port is None else int(node_port),
+                )
+            ],
+        ),
+    )
 
 
 def _json(document: dict[str, Any]) -> str:

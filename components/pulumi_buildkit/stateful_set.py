@@ -7,7 +7,7 @@ import pulumi_kubernetes as k8s
 
 from pulumi_buildkit import _pod
 from pulumi_buildkit._options import reaching_children
-from pulumi_buildkit._workload import Workload, service_host
+from pulumi_buildkit._workload import Workload, headless_spec, service_host
 from pulumi_buildkit.daemon import DaemonArgs
 from pulumi_buildkit.metadata import selector
 from pulumi_buildkit.secret_layout import SecretLayout
@@ -101,8 +101,7 @@ class BuildkitStatefulSet(pulumi.ComponentResource):
         name = f"{workload.name}-pods"
         service = k8s.core.v1.Service(
             name,
-            metadata=workload.metadata(name),
-            spec=k8s.core.v1.ServiceSpecArgs(cluster_ip="None", selector=selector(workload.name)),
+            workload.with_overlay(workload.metadata(name), headless_spec(workload.name)),
             opts=pulumi.ResourceOptions(parent=self),
         )
         return service.metadata.name.apply(str)

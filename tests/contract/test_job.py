@@ -356,7 +356,10 @@ def test_resources_are_the_container_s() -> None:
 def test_an_overlay_is_laid_over_the_pod() -> None:
     overlay = {"spec": {"nodeSelector": {"disk": "fast"}, "priorityClassName": "ci"}}
     made = pod(make(daemon={"pod": overlay}))
-    assert (made["nodeSelector"], made["priorityClassName"]) == ({"disk": "fast"}, "ci")
+    assert (made["nodeSelector"], made["priorityClassName"]) == (
+        {"kubernetes.io/os": "linux", "disk": "fast"},
+        "ci",
+    )
     assert made["containers"]
 
 

@@ -658,7 +658,23 @@ VALUES: list[tuple[dict[str, Any], str, str, str, Any]] = [
     ),
     (
         {"pod": {"spec": {"nodeSelector": {"disk": "fast"}}}},
-        *("Deployment", "buildkitd", "spec/template/spec/nodeSelector", {"disk": "fast"}),
+        *("Deployment", "buildkitd", "spec/template/spec/nodeSelector/disk", "fast"),
+    ),
+    (
+        {"serviceOverlay": {"spec": {"ipFamilyPolicy": "PreferDualStack"}}},
+        *("Service", "buildkitd", "spec/ipFamilyPolicy", "PreferDualStack"),
+    ),
+    (
+        {"gateway": {"pod": {"spec": {"priorityClassName": "builds"}}}},
+        *("Deployment", "buildkit-gateway", "spec/template/spec/priorityClassName", "builds"),
+    ),
+    (
+        {"gateway": {"serviceOverlay": {"spec": {"loadBalancerIP": "192.0.2.7"}}}},
+        *("Service", "buildkit-gateway", "spec/loadBalancerIP", "192.0.2.7"),
+    ),
+    (
+        {"userNamespaces": {"enabled": True, "pod": {"spec": {"priorityClassName": "nodes"}}}},
+        *("DaemonSet", "sysctl-userns", "spec/template/spec/priorityClassName", "nodes"),
     ),
     ({"job": {**HELLO, "backoffLimit": 2}}, "Job", "build", "spec/backoffLimit", 2),
     ({"job": {**HELLO, "deadline": 60}}, "Job", "build", "spec/activeDeadlineSeconds", 60),

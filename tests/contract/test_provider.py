@@ -58,8 +58,14 @@ def test_no_type_is_empty(schema: dict[str, Any]) -> None:
 
 def test_only_what_others_define_takes_anything(schema: dict[str, Any]) -> None:
     found = [path for path, v in everything(schema).items() if "pulumi.json#/Any" in json.dumps(v)]
-    daemon = "buildkit:index:DaemonArgs"
-    assert found == [daemon, f"{daemon}.config", f"{daemon}.pod"]
+    taking = {
+        "DaemonArgs": ["config", "pod", "serviceOverlay"],
+        "Gateway": ["pod", "serviceOverlay"],
+        "UserNamespaces": ["pod"],
+    }
+    assert sorted(found) == sorted(
+        path for name, keys in taking.items() for path in (name, *(f"{name}.{key}" for key in keys))
+    )
 
 
 def test_no_property_is_a_list_or_map_of_enums(schema: dict[str, Any]) -> None:
@@ -124,7 +130,7 @@ DAEMON = {
     "maxParallelism": 4.0,
     "config": {"history": {"maxEntries": 50.0}},
     "resources": {"requests": {"cpu": "2"}},
-    "pod": {"spec": {"priorityClassName": "ci", "terminationGracePeriodSeconds": 90.0}},
+    "pod": {"spec": {"priorityClassName": "ci", "terminationGracePeriodSeconds": 1900.0}},
 }
 """All that a daemon can be told, as another language sends it."""
 
@@ -158,7 +164,7 @@ def test_a_hosted_workload_takes_enums_maps_and_floats(kind: str) -> None:
     workload = made.one(kind)
     spec = workload.inputs["spec"].get("template", workload.inputs)["spec"]
     assert (spec["hostUsers"], spec["priorityClassName"]) == (False, "ci")
-    assert spec["terminationGracePeriodSeconds"] == 90
+    assert spec["terminationGracePeriodSeconds"] == 1900
     assert spec["containers"][0]["resources"] == {"requests": {"cpu": "2"}}
     (certificates,) = (volume["secret"] for volume in spec["volumes"] if "secret" in volume)
     assert [item["key"] for item in certificates["items"]] == ["ca.crt", "tls.crt", "tls.key"]

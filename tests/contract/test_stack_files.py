@@ -73,7 +73,7 @@ def test_a_large_team_has_a_farm_by_host_name_that_grows_and_shrinks(
     claims = [one.inputs["spec"]["storageClassName"] for one in made.of("PersistentVolumeClaim")]
     assert claims == ["fast"] * 12
     pod = the_pod(made)
-    assert pod["nodeSelector"] == {"example.com/pool": "builds"}
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "example.com/pool": "builds"}
     assert pod["terminationGracePeriodSeconds"] > 3600
     (buildkitd,) = pod["containers"]
     assert buildkitd["resources"]["limits"] == {"cpu": "16", "memory": "32Gi"}

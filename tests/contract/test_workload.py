@@ -289,7 +289,8 @@ def test_the_trial_takes_of_an_overlay_what_bears_on_a_start() -> None:
                 {
                     "name": "buildkitd",
                     "env": [{"name": "HTTP_PROXY", "value": "http://proxy"}],
-                    "lifecycle": {"preStop": {"sleep": {"seconds": 60}}},
+                    "image": "mirror:5000/buildkit",
+                    "livenessProbe": {"periodSeconds": 60},
                 },
                 {"name": "sidecar", "image": "sidecar"},
             ],
@@ -299,8 +300,9 @@ def test_the_trial_takes_of_an_overlay_what_bears_on_a_start() -> None:
     spec = made.proof["spec"]
     assert [container["name"] for container in spec["containers"]] == ["buildkitd"]
     assert environment(spec)["HTTP_PROXY"] == "http://proxy"
-    assert "lifecycle" not in buildkitd(spec)
-    assert spec["nodeSelector"] == {"disk": "fast"}
+    assert buildkitd(spec)["image"] == "mirror:5000/buildkit"
+    assert "livenessProbe" not in buildkitd(spec)
+    assert spec["nodeSelector"] == {"kubernetes.io/os": "linux", "disk": "fast"}
     assert made.proof["metadata"]["labels"]["team"] == "a"
     assert len(made.template["spec"]["containers"]) == 2
 

@@ -24,14 +24,18 @@ OVERLAYS: dict[str, dict[str, Any]] = {
     "deleted items": {"spec": buildkitd(env=[{"$patch": "delete", "name": "CERTS_CA"}])},
     "replaced lists": {"spec": buildkitd(env=[{"$patch": "replace"}, {"name": "B", "value": "b"}])},
     "mounts": {
-        "spec": buildkitd(volumeMounts=[{"mountPath": "/certs", "subPath": "a", "readOnly": None}])
+        "spec": buildkitd(
+            volumeMounts=[
+                {"mountPath": "/tmp", "subPath": "a", "readOnly": True},
+                {"mountPath": "/more", "name": "more"},
+            ]
+        )
     },
     "ports": {"spec": buildkitd(ports=[{"containerPort": 6060, "name": "debug"}])},
     "probes": {
         "spec": buildkitd(
-            livenessProbe={"exec": None, "tcpSocket": {"port": 1234}},
-            readinessProbe={"periodSeconds": 60, "exec": {"command": ["true"]}},
-            startupProbe=None,
+            livenessProbe={"periodSeconds": 60, "failureThreshold": None},
+            readinessProbe={"timeoutSeconds": 5, "httpGet": None},
         )
     },
     "sidecars": {
@@ -44,7 +48,7 @@ OVERLAYS: dict[str, dict[str, Any]] = {
         "spec": {
             "volumes": [
                 {"name": "buildkitd", "hostPath": {"path": "/ssd"}},
-                {"name": "config", "configMap": {"optional": True}},
+                {"name": "writable", "emptyDir": {"medium": "Memory"}},
                 {"name": "more", "emptyDir": {"sizeLimit": "1Gi"}},
             ]
         }
@@ -81,7 +85,7 @@ def retaining(overlay: dict[str, Any]) -> dict[str, Any]:
     asked = copy.deepcopy(overlay)
     for field in EXCLUSIVE:
         for item in asked.get("spec", {}).get(field, []):
-            if item["name"] in ("buildkitd", "config"):
+            if item["name"] in ("buildkitd", "writable"):
                 item["$retainKeys"] = sorted(item)
     return asked
 

@@ -12,8 +12,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 import pytest
-from pulumi_buildkit import overlay
-from pulumi_buildkit.overlay import merged
+from pulumi_buildkit import _api, overlay
 
 from tests.recording import REPO
 
@@ -44,6 +43,11 @@ def template() -> k8s.core.v1.PodTemplateSpecArgs:
             ],
         ),
     )
+
+
+def merged(base: Any, laid_over: dict[str, Any], root: str = overlay.POD) -> Any:
+    """The merge alone: what it may do to a component is another matter (test_overlay_rules.py)."""
+    return overlay._merged(base, laid_over, root)
 
 
 def spec(overlay: dict[str, Any]) -> Any:
@@ -91,12 +95,12 @@ def test_a_container_is_found_by_its_name() -> None:
 def test_a_new_container_comes_after_buildkitd() -> None:
     sidecar = {"name": "sidecar", "image": "busybox"}
     containers = spec({"containers": [sidecar]}).containers
-    assert [overlay._get(each, "name") for each in containers] == ["buildkitd", "sidecar"]
+    assert [_api.field(each, "name") for each in containers] == ["buildkitd", "sidecar"]
 
 
 def test_variables_are_found_by_their_names() -> None:
     env = container(env=[{"name": "KEPT", "value": "2"}, {"name": "NEW", "value": "3"}]).env
-    assert [(overlay._get(e, "name"), overlay._get(e, "value")) for e in env] == [
+    assert [(_api.field(e, "name"), _api.field(e, "value")) for e in env] == [
         ("KEPT", "2"),
         ("NEW", "3"),
     ]
@@ -147,71 +151,6 @@ def test_an_item_that_is_mentioned_twice_is_merged_twice() -> None:
     assert container(env=env).env[1:] == [{"name": "NEW", "value": "2"}]
 
 
-OWN = {
-    "pod.metadata.labels.app": [
-        {"metadata": {"labels": {"app": "other"}}},
-        {"metadata": {"labels": {"app": None}}},
-        {"metadata": {"labels": {"$patch": "replace"}}},
-        {"metadata": {"labels": None}},
-        {"metadata": None},
-    ],
-    "pod.spec.containers.buildkitd": [
-        {"spec": None},
-        {"spec": {"containers": None}},
-        {"spec": {"containers": [{"$patch": "delete", "name": "buildkitd"}]}},
-    ],
-    "pod.spec.containers.buildkitd.args": [
-        {"spec": {"containers": [{"name": "buildkitd", "args": ["--debug"]}]}},
-    ],
-    "pod.spec.containers.buildkitd.command": [
-        {"spec": {"containers": [{"name": "buildkitd", "command": ["sh"]}]}},
-    ],
-    "pod.spec.containers.buildkitd.ports.1234": [
-        {
-            "spec": {
-                "containers": [
-                    {"name": "buildkitd", "ports": [{"containerPort": 1234, "name": "other"}]}
-                ]
-            }
-        },
-        {"spec": {"containers": [{"name": "buildkitd", "ports": None}]}},
-    ],
-}
-
-
-@pytest.mark.parametrize(
-    ("path", "overlay"), [(path, overlay) for path in OWN for overlay in OWN[path]], ids=str
-)
-def test_what_the_component_counts_on_is_refused(path: str, overlay: dict[str, Any]) -> None:
-    with pytest.raises(ValueError) as refused:
-        merged(template(), overlay)
-    assert str(refused.value) == f"{path}: the component's own; leave it as it is"
-
-
-def test_what_the_component_says_may_be_said_again() -> None:
-    same = {
-        "metadata": {"labels": {"app": "buildkitd"}},
-        "spec": {"containers": [{"name": "buildkitd", "args": template().spec.containers[0].args}]},  # pyright: ignore
-    }
-    assert merged(template(), same) == template()
-
-
-def test_all_that_is_refused_is_told_at_once() -> None:
-    everything = {
-        "metadata": {"name": "other", "labels": None},
-        "spec": {"containers": [{"$patch": "replace"}, {"name": "buildkitd"}]},
-    }
-    paths = (
-        "pod.metadata.name",
-        "pod.metadata.labels.app",
-        "pod.spec.containers.buildkitd.args",
-        "pod.spec.containers.buildkitd.ports.1234",
-    )
-    with pytest.raises(ValueError) as refused:
-        merged(template(), everything)
-    assert str(refused.value) == f"{', '.join(paths)}: the component's own; leave it as it is"
-
-
 def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^pod\.spec\.hostuser is no field in Kubernetes$"):
         spec({"hostuser": True})
@@ -230,7 +169,34 @@ def test_the_overlay_is_not_touched() -> None:
     assert overlay == before
 
 
+def test_required_terms_of_anti_affinity_join_the_component_s() -> None:
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    own = k8s.core.v1.PodAffinityTermArgs(topology_key="kubernetes.io/os")
+    apart = k8s.core.v1.PodAntiAffinityArgs(
+        required_during_scheduling_ignored_during_execution=[own]
+    )
+    base = k8s.core.v1.PodSpecArgs(
+        containers=[], affinity=k8s.core.v1.AffinityArgs(pod_anti_affinity=apart)
+    )
+    term = {"topologyKey": "kubernetes.io/hostname"}
+    affinity = merged(base, {"affinity": {"podAntiAffinity": {required: [term]}}}).affinity
+    assert affinity.pod_anti_affinity.required_during_scheduling_ignored_during_execution == [
+        own,
+        term,
+    ]
+
+
+def test_a_service_s_ports_are_found_by_their_numbers() -> None:
+    own = k8s.core.v1.ServicePortArgs(port=1234, target_port="clients")
+    base = k8s.core.v1.ServiceInitArgs(spec=k8s.core.v1.ServiceSpecArgs(ports=[own]))
+    more = [{"port": 1234, "name": "builds"}, {"port": 443, "name": "https"}]
+    (named, added) = merged(base, {"spec": {"ports": more}}, overlay.SERVICE).spec.ports
+    assert (named.target_port, named.name) == ("clients", "builds")
+    assert added == more[1]
+
+
 POD_TEMPLATE = "io.k8s.api.core.v1.PodTemplateSpec"
+SERVICE = "io.k8s.api.core.v1.ServiceSpec"
 
 
 @cache
@@ -289,12 +255,24 @@ def test_lists_are_exclusive_where_kubernetes_says_so() -> None:
     } == overlay.EXCLUSIVE
 
 
+def test_lists_of_services_are_merged_by_the_keys_that_kubernetes_gives_them() -> None:
+    assert {
+        (field, p.get("x-kubernetes-patch-merge-key"))
+        for field, p in within(SERVICE)["io.k8s.api.core.v1.ServiceSpec"].items()
+        if p.get("type") == "array"
+    } == {
+        (field, overlay.merge_key(overlay.SERVICE, field))
+        for field, p in within(SERVICE)["io.k8s.api.core.v1.ServiceSpec"].items()
+        if p.get("type") == "array"
+    }
+
+
 def test_every_field_in_kubernetes_has_an_attribute() -> None:
     checked = 0
     for name, properties in within().items():
         *_, package, _version, kind = name.split(".")
         module = {"core": k8s.core.v1, "meta": k8s.meta.v1}[package]
-        attributes = overlay._attributes(getattr(module, f"{kind}Args"))
+        attributes = _api.attributes(getattr(module, f"{kind}Args"))
         assert len(set(attributes.values())) == len(attributes), kind
         assert {field.lower() for field in properties} <= set(attributes), kind
         checked += len(properties)
@@ -303,4 +281,4 @@ def test_every_field_in_kubernetes_has_an_attribute() -> None:
 
 def test_nothing_but_pulumi_s_input_types_has_attributes_to_set() -> None:
     for cls in (str, int, float, bool, type(None), list, dict, pulumi.Output):
-        assert not overlay._attributes(cls)
+        assert not _api.attributes(cls)

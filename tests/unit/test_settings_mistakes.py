@@ -50,13 +50,14 @@ KEYS = (
     "the keys are mode, security, namespace, createNamespace, image, replicas, autoscaling, "
     "farm, updateTimeout, clients, gateway, certificates, registries, garbageCollection, "
     "maxParallelism, buildkitd, resources, drain, volume, "
-    "monitoring, traces, pod, job, networkPolicies, userNamespaces, "
+    "monitoring, traces, pod, serviceOverlay, job, networkPolicies, userNamespaces, "
     "preflight"
 )
 GATEWAY_KEYS = (
     "the keys are enabled, protocol, service, host, port, nodePort, annotations, "
     "loadBalancerClass, sourceRanges, externalTrafficPolicy, proxyProtocol, replicas, "
-    "maxUnavailable, spread, resources, hold, keepalive, keepaliveTimeout, image"
+    "maxUnavailable, spread, resources, hold, keepalive, keepaliveTimeout, image, pod, "
+    "serviceOverlay"
 )
 NO_NETWORK = "is no network; write it as ADDRESS/BITS, as 192.0.2.0/24, with no bit of a host in it"
 MISTAKES: list[tuple[dict[str, Any], str]] = [
