@@ -92,8 +92,9 @@ class Project:
         options = automation.LocalWorkspaceOptions(env_vars=self.environment)
         return automation.create_or_select_stack(STACK, work_dir=str(self.directory), opts=options)
 
-    def _run(self, *command: str, input: str | None = None) -> str:
-        result = subprocess.run(
+    def run(self, *command: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command in its directory."""
+        return subprocess.run(
             command,
             cwd=self.directory,
             env={**os.environ, **self.environment},
@@ -101,5 +102,8 @@ class Project:
             capture_output=True,
             text=True,
         )
+
+    def _run(self, *command: str, input: str | None = None) -> str:
+        result = self.run(*command, input=input)
         assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
         return result.stdout
