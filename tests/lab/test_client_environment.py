@@ -80,7 +80,7 @@ def test_docker_buildx_does_not_look_at_https_proxy(installation: Installation) 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Tests print nothing."""
 
 
