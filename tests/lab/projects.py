@@ -88,8 +88,9 @@ class Project:
             )
             self._run("pulumi-gen-nodejs", f"sdks/{name}", input=schema)
 
-    def _run(self, *command: str, input: str | None = None) -> str:
-        result = subprocess.run(
+    def run(self, *command: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command in its directory."""
+        return subprocess.run(
             command,
             cwd=self.directory,
             env={**os.environ, **self.lab.engine.environment, **self.variables},
@@ -97,5 +98,8 @@ class Project:
             capture_output=True,
             text=True,
         )
+
+    def _run(self, *command: str, input: str | None = None) -> str:
+        result = self.run(*command, input=input)
         assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
         return result.stdout

@@ -55,6 +55,14 @@ class Terminal:
         """Press Ctrl-C."""
         os.write(self._master, CTRL_C)
 
+    def stop(self) -> None:
+        """Stop all that runs at the terminal, as Ctrl-Z does, until it goes on."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it run again."""
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """End at once all that runs at the terminal."""
         os.killpg(self._process.pid, signal.SIGKILL)

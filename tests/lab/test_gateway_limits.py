@@ -1,11 +1,14 @@
 """Builds that are larger than Envoy's defaults: docs/decisions/gateway-limits.md."""
 
 import json
+import re
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.lab.building import BUILDCTL, CLIENTS, build, create_builder
+from tests.lab.building import BEGUN, BUILDCTL, CLIENTS, build, create_builder, step
 from tests.lab.conftest import Count, Installation
 
 FAILS = "FROM debian:bookworm-slim\nRUN exit 3\n"
@@ -53,3 +56,24 @@ def test_a_bake_has_more_targets_than_envoy_has_streams_by_default(
     bake = ("docker-buildx", "bake", "--builder=buildkit", f"--file={file}")
     baked = installation.run(*bake, "--progress=quiet", timeout=900)
     assert baked.returncode == 0, baked.stderr[-2000:]
+
+
+def test_clients_that_stop_while_a_step_prints_much_get_all_lines_when_they_go_on(
+    installation: Installation,
+) -> None:
+    # No faster than buildkitd passes on: 200 KiB a second, and 2 MiB of a step.
+    prints = f"echo begun {time.time_ns()} && for i in $(seq 10); do seq -w 30000; sleep 1; done"
+    dockerfile = step(f"{prints} && echo printed > /greeting")
+    with ExitStack() as stack:
+        stopped = [stack.enter_context(build(installation, by, dockerfile)) for by in CLIENTS]
+        for client in stopped:
+            client.wait_for(BEGUN)
+            client.stop()
+        with build(installation, BUILDCTL, dockerfile) as another:
+            # The same step, so it has ended for all of them.
+            assert another.result("greeting") == b"printed\n"
+        for client in stopped:
+            client.go_on()
+        for client in stopped:
+            assert client.result("greeting") == b"printed\n"
+            assert len(re.findall(r"(?m)^#\d+ [\d.]+ \d{5}\r?$", client.said)) == 300_000

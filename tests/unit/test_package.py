@@ -10,23 +10,14 @@ import pulumi_buildkit
 import pytest
 
 from lab.paths import REPO
+from tests.wheels import LIBRARY, wheel_of
 
 SOURCE = REPO / "components"
 
 
-def wheel_of(requirement: str, directory: Path) -> Path:
-    """The wheel that pip builds for a requirement."""
-    command = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory))
-    subprocess.run([sys.executable, *command, requirement], check=True, cwd=directory)
-    (wheel,) = directory.glob("*.whl")
-    return wheel
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the Git subdirectory, as another project's requirements.txt names it."""
-    directory = tmp_path_factory.mktemp("wheel")
-    return wheel_of(f"git+file://{REPO}#subdirectory=components", directory)
+    return wheel_of(LIBRARY, tmp_path_factory.mktemp("wheel"))
 
 
 def test_a_wheel_has_the_library_and_the_command_and_nothing_else(wheel: Path) -> None:
