@@ -1,9 +1,10 @@
 """The keys of the gateway."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pulumi_buildkit import ENVOY_IMAGE, ExternalTrafficPolicy, Protocol, ServiceType
 from pulumi_buildkit.gateway import KEEPALIVE, KEEPALIVE_TIMEOUT, SPREAD
+from pydantic import BeforeValidator
 
 from settings.daemon import ResourceSettings
 from settings.section import Section
@@ -19,6 +20,11 @@ from settings.values import (
     Replicas,
     Seconds,
 )
+
+
+def _null_is_nothing(value: object) -> object:
+    """Null as what is asked for explicitly: the defaults hold for what is left out."""
+    return {"requests": {"cpu": "0", "memory": "0"}} if value is None else value
 
 
 class GatewaySettings(Section):
@@ -57,8 +63,9 @@ class GatewaySettings(Section):
     """How many of its pods may be evicted at once, as when nodes are drained."""
     spread: list[Label] = [*SPREAD]
     """Labels of nodes over whose values its pods are spread where they can be."""
-    resources: ResourceSettings = ResourceSettings()
-    """What each of its pods asks of its node."""
+    resources: Annotated[ResourceSettings, BeforeValidator(_null_is_nothing)] = ResourceSettings()
+    """What each of its pods asks of its node. Default, for each of the two that is neither
+    requested nor limited: requests of `100m` cpu and `128Mi` memory; null: none of them."""
     hold: Seconds | None = None
     """How long a build waits for a ready buildkitd, in seconds. Default: 600; where a new pod has
     to wait for the builds of the old one, two minutes more than `drain.timeout`."""

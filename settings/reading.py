@@ -7,7 +7,7 @@ import pulumi
 from pulumi.runtime import config as pulumi_config
 from pydantic import ValidationError
 
-from settings import preflight
+from settings import preflight, risks
 from settings.mistakes import Mistake, Place, culprit, in_order, line, mistake
 from settings.rules import RULES
 from settings.stack import PROJECT, Settings
@@ -15,6 +15,8 @@ from settings.stack import PROJECT, Settings
 
 def load() -> Settings:
     """The settings of the stack that runs, checked against the cluster that it runs on.
+
+    Warns of what they risk.
 
     Raises:
         pulumi.RunError: one line for each mistake.
@@ -25,6 +27,8 @@ def load() -> Settings:
     stack = {key.removeprefix(prefix): v for key, v in values.items() if key.startswith(prefix)}
     secrets = frozenset(filter(is_secret, stack))
     settings = parse(stack, secrets)
+    for warning in risks.warnings(settings):
+        pulumi.log.warn(warning)
     _refuse_for(preflight.check(settings))
     return settings
 

@@ -22,6 +22,13 @@ def is_asked_for(settings: Settings) -> bool:
     return any(placement.requests(*pod.containers) for pod in _pods(settings))
 
 
+def is_requested(settings: Settings, resource: str) -> bool:
+    """Whether the stack requests a *resource* for buildkitd's container, or for all of its pod."""
+    buildkitd = next(_pods(settings))
+    of_pod = {"resources": buildkitd.spec.get("resources")}
+    return resource in placement.requests(buildkitd.containers[0], of_pod)
+
+
 def complaints(settings: Settings, nodes: Sequence[Any]) -> Iterator[Complaint]:
     """What is asked for and none of *nodes* has that the pod in question may be put on."""
     for pod in _pods(settings):

@@ -84,7 +84,11 @@ def _record_program(
 ) -> Recording:
     # The provider would work on this one; it can't be asked, so a machine's own cluster is not.
     elsewhere = {"kubernetes:cluster": "elsewhere"}
+    unasked = {"buildkit:preflight": "none"}
     program = REPO / "__main__.py"
     return record(
-        lambda: runpy.run_path(str(program)), {**settings, **elsewhere}, preview, secret_keys
+        lambda: runpy.run_path(str(program)),
+        {**unasked, **settings, **elsewhere},
+        preview,
+        secret_keys,
     )

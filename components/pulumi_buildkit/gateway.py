@@ -35,6 +35,9 @@ KEEPALIVE = 30
 SPREAD = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
 """Labels of nodes over whose values the pods are spread when nobody says."""
 
+# Without any, its pods are the first that a node kills or evicts, and all their builds end.
+_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
+
 # Seconds in which the nodes learn of a pod that is ready: then clients reach it.
 _SEEN = 2
 
@@ -129,7 +132,8 @@ class GatewayArgs(TypedDict):
     """Labels of nodes over whose values its pods are spread where they can be. Default: nodes
     and zones."""
     resources: NotRequired[ResourcesArgs]
-    """What each of its pods asks of its node. Default: nothing."""
+    """What each of its pods asks of its node. Default, for each of the two that is neither
+    requested nor limited: requests of 100m cpu and 128Mi memory. A request of `0` is none."""
     keepalive: NotRequired[int]
     """How often a client is asked whether it is there, in seconds; that also keeps the idle timers
     of what is in between from running out. 0: never. Default: 30."""
@@ -408,7 +412,7 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
             k8s.core.v1.ContainerPortArgs(name="health", container_port=_envoy.HEALTH_PORT),
             _metrics.PORT,
         ],
-        resources=_pod.resources(args.get("resources", {})),
+        resources=_pod.resources(_asked(args.get("resources", {}))),
         security_context=_metrics.unprivileged(),
         lifecycle=_drain.gateway(
             _envoy.ADMIN_PORT, *_envoy.PASSING[_protocol(args)], _drain_timeout(args)
@@ -423,6 +427,13 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
             _volumes.mount("upstream", _xds.UPSTREAM_CERTIFICATES),
         ],
     )
+
+
+def _asked(given: ResourcesArgs) -> ResourcesArgs:
+    own = {**given.get("limits", {}), **given.get("requests", {})}
+    defaults = {resource: _REQUESTS[resource] for resource in _REQUESTS if resource not in own}
+    requests = {**defaults, **given.get("requests", {})}
+    return {**given, "requests": requests} if requests else given
 
 
 def _probe(

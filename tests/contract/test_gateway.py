@@ -217,3 +217,37 @@ def test_prometheus_finds_the_pods_unless_it_is_told_of_them_otherwise() -> None
 
     assert scraped(make()) == annotations
     assert scraped(make(scraped=False)) == {}
+
+
+# What it asks of its nodes
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({}, {"requests": {"cpu": "100m", "memory": "128Mi"}}),
+        (
+            {"requests": {"memory": "1Gi"}},
+            {"requests": {"cpu": "100m", "memory": "1Gi"}},
+        ),
+        (
+            {"limits": {"memory": "64Mi"}},
+            {"requests": {"cpu": "100m"}, "limits": {"memory": "64Mi"}},
+        ),
+        (
+            {"limits": {"cpu": "50m", "memory": "64Mi"}},
+            {"limits": {"cpu": "50m", "memory": "64Mi"}},
+        ),
+        (
+            {"requests": {"cpu": "0", "memory": "0"}},
+            {"requests": {"cpu": "0", "memory": "0"}},
+        ),
+    ],
+)
+def test_it_requests_what_an_envoy_needs_unless_told_otherwise(given: Any, asked: Any) -> None:
+    (envoy,) = pod(make(resources=given))["containers"]
+    assert envoy["resources"] == asked
+
+
+def test_without_resources_it_requests_the_same() -> None:
+    assert pod(make()) == pod(make(resources={}))

@@ -617,7 +617,7 @@ VALUES: list[tuple[dict[str, Any], str, str, str, Any]] = [
     ),
     (
         {"gateway": {"resources": {"requests": {"memory": "64Mi"}}}},
-        *("Deployment", "buildkit-gateway", f"{CONTAINER}/resources/requests", {"memory": "64Mi"}),
+        *("Deployment", "buildkit-gateway", f"{CONTAINER}/resources/requests/memory", "64Mi"),
     ),
     (
         {"gateway": {"resources": {"limits": {"memory": "1Gi"}}}},

@@ -119,6 +119,11 @@ def test_a_size_has_a_unit_or_is_in_bytes(size: Any) -> None:
     assert parse(config(volume={"size": size})).volume.size == str(size)
 
 
+def test_a_gateway_of_which_nothing_is_to_be_requested_has_null_resources() -> None:
+    given = parse(config(gateway={"resources": None})).gateway.resources
+    assert given.requests == {"cpu": "0", "memory": "0"}
+
+
 @pytest.mark.parametrize(
     ("resource", "limit"),
     [
