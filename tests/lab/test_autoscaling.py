@@ -203,6 +203,25 @@ def test_an_update_needs_no_buildkitd_and_the_next_build_gets_it(
     assert "max-parallelism = 3" in file
 
 
+FARM: dict[str, Any] = {
+    "buildkit:mode": "statefulset",
+    "buildkit:volume": CLAIM,
+    "buildkit:farm": {"replicas": {"min": 1, "max": 2}},
+}
+
+
+def test_an_update_ends_when_a_farm_that_scales_has_rolled(changed: Configured) -> None:
+    installation = changed(FARM)
+    # Not `changed`, which waits for the rollout where the provider does not.
+    stack_of(installation, {**FARM, "buildkit:maxParallelism": 3}).up()
+    status = "{.metadata.generation} {.status.observedGeneration} {.status.currentRevision}"
+    now = f"--output=jsonpath={status} {{.status.updateRevision}}"
+    generation, observed, current, update = installation.kubectl(
+        "get", installation.outputs["workload"], now
+    ).split()
+    assert (observed, current) == (generation, update)
+
+
 def replicas(installation: Installation) -> str:
     """How many buildkitds are wanted, and how many are ready."""
     numbers = "--output=jsonpath={.spec.replicas} {.status.readyReplicas}"
