@@ -24,7 +24,8 @@ from settings.values import (
 
 def _null_is_nothing(value: object) -> object:
     """Null as what is asked for explicitly: the defaults hold for what is left out."""
-    return {"requests": {"cpu": "0", "memory": "0"}} if value is None else value
+    nothing = {"requests": {"cpu": "0", "memory": "0"}, "limits": {"memory": "0"}}
+    return nothing if value is None else value
 
 
 class GatewaySettings(Section):
@@ -65,7 +66,9 @@ class GatewaySettings(Section):
     """Labels of nodes over whose values its pods are spread where they can be."""
     resources: Annotated[ResourceSettings, BeforeValidator(_null_is_nothing)] = ResourceSettings()
     """What each of its pods asks of its node. Default, for each of the two that is neither
-    requested nor limited: requests of `100m` cpu and `128Mi` memory; null: none of them."""
+    requested nor limited: requests of `100m` cpu and `128Mi` memory; and a limit of `1Gi` memory,
+    or as much as is requested. null: none of them. Envoy stays within the limit: it resets the
+    largest requests before it exceeds it."""
     hold: Seconds | None = None
     """How long a build waits for a ready buildkitd, in seconds. Default: 600; where a new pod has
     to wait for the builds of the old one, two minutes more than `drain.timeout`."""

@@ -37,6 +37,8 @@ SPREAD = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
 
 # Without any, its pods are the first that a node kills or evicts, and all their builds end.
 _REQUESTS = {"cpu": "100m", "memory": "128Mi"}
+# More than any that was seen: what clients send by mistake, or on purpose, takes no more of a node.
+_MEMORY = "1Gi"
 
 # Seconds in which the nodes learn of a pod that is ready: then clients reach it.
 _SEEN = 2
@@ -133,7 +135,9 @@ class GatewayArgs(TypedDict):
     and zones."""
     resources: NotRequired[ResourcesArgs]
     """What each of its pods asks of its node. Default, for each of the two that is neither
-    requested nor limited: requests of 100m cpu and 128Mi memory. A request of `0` is none."""
+    requested nor limited: requests of 100m cpu and 128Mi memory; and a limit of 1Gi memory, or as
+    much as is requested. `0` is none. Envoy stays within the limit: it resets the largest requests
+    before it exceeds it."""
     keepalive: NotRequired[int]
     """How often a client is asked whether it is there, in seconds; that also keeps the idle timers
     of what is in between from running out. 0: never. Default: 30."""
@@ -191,7 +195,7 @@ class Gateway(pulumi.ComponentResource):
 
     def _bootstrap(self) -> pulumi.Output[str]:
         args = self._args
-        memory = args.get("resources", {}).get("limits", {}).get("memory")
+        memory = _asked(args.get("resources", {}))["limits"]["memory"]
         config = pulumi.Output.all(args["upstream_host"], args.get("pods", []), memory).apply(
             lambda known: _json(
                 _envoy.bootstrap(
@@ -203,7 +207,7 @@ class Gateway(pulumi.ComponentResource):
                         int(args.get("keepalive_timeout", KEEPALIVE_TIMEOUT)),
                         bool(args.get("proxy_protocol")),
                     ),
-                    int(quantity.number(known[2])) if known[2] else None,
+                    int(quantity.number(known[2])),
                 )
             )
         )
@@ -430,10 +434,16 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
 
 
 def _asked(given: ResourcesArgs) -> ResourcesArgs:
-    own = {**given.get("limits", {}), **given.get("requests", {})}
-    defaults = {resource: _REQUESTS[resource] for resource in _REQUESTS if resource not in own}
-    requests = {**defaults, **given.get("requests", {})}
-    return {**given, "requests": requests} if requests else given
+    requests, limits = given.get("requests", {}), given.get("limits", {})
+    defaults = {
+        resource: asked
+        for resource, asked in _REQUESTS.items()
+        if resource not in {*requests, *limits}
+    }
+    most = pulumi.Output.from_input(requests.get("memory", _MEMORY)).apply(
+        lambda asked: max(asked, _MEMORY, key=quantity.number)
+    )
+    return {"requests": {**defaults, **requests}, "limits": {"memory": most, **limits}}
 
 
 def _probe(

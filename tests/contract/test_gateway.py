@@ -225,10 +225,14 @@ def test_prometheus_finds_the_pods_unless_it_is_told_of_them_otherwise() -> None
 @pytest.mark.parametrize(
     ("given", "asked"),
     [
-        ({}, {"requests": {"cpu": "100m", "memory": "128Mi"}}),
+        ({}, {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}),
         (
-            {"requests": {"memory": "1Gi"}},
-            {"requests": {"cpu": "100m", "memory": "1Gi"}},
+            {"requests": {"memory": "512Mi"}},
+            {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
+        ),
+        (
+            {"requests": {"memory": "2Gi"}},
+            {"requests": {"cpu": "100m", "memory": "2Gi"}, "limits": {"memory": "2Gi"}},
         ),
         (
             {"limits": {"memory": "64Mi"}},
@@ -239,14 +243,31 @@ def test_prometheus_finds_the_pods_unless_it_is_told_of_them_otherwise() -> None
             {"limits": {"cpu": "50m", "memory": "64Mi"}},
         ),
         (
-            {"requests": {"cpu": "0", "memory": "0"}},
-            {"requests": {"cpu": "0", "memory": "0"}},
+            {"requests": {"cpu": "0", "memory": "0"}, "limits": {"memory": "0"}},
+            {"requests": {"cpu": "0", "memory": "0"}, "limits": {"memory": "0"}},
         ),
     ],
 )
 def test_it_requests_what_an_envoy_needs_unless_told_otherwise(given: Any, asked: Any) -> None:
     (envoy,) = pod(make(resources=given))["containers"]
     assert envoy["resources"] == asked
+
+
+@pytest.mark.parametrize(
+    ("given", "heap"),
+    [({}, 2**30), ({"limits": {"memory": "100Mi"}}, 100 * 2**20), ({"limits": {"memory": "0"}}, 0)],
+)
+def test_envoy_stays_within_the_limit_of_its_container(given: Any, heap: int) -> None:
+    overload = bootstrap(make(resources=given)).get("overload_manager")
+    if not heap:
+        assert overload is None
+        return
+    limits = [
+        monitor["typed_config"]["max_heap_size_bytes"]
+        for monitor in overload["resource_monitors"]
+        if monitor["name"].endswith("fixed_heap")
+    ]
+    assert limits == [pytest.approx(0.6 * heap, rel=0.01)]
 
 
 def test_without_resources_it_requests_the_same() -> None:
