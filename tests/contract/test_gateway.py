@@ -258,7 +258,7 @@ def test_it_requests_what_an_envoy_needs_unless_told_otherwise(given: Any, asked
     [({}, 2**30), ({"limits": {"memory": "100Mi"}}, 100 * 2**20), ({"limits": {"memory": "0"}}, 0)],
 )
 def test_envoy_stays_within_the_limit_of_its_container(given: Any, heap: int) -> None:
-    overload = bootstrap(make(resources=given)).get("overload_manager")
+    overload = json.loads(bootstrap(make(resources=given))).get("overload_manager")
     if not heap:
         assert overload is None
         return
