@@ -789,8 +789,11 @@ def test_of_an_unknown_load_balancer_class_nothing_can_be_known(api: Api) -> Non
 GATEWAY = f"{CORE}/services/buildkit-gateway"
 
 
-def service(kind: str = "LoadBalancer", pulumi_set: bool = True, **spec: Any) -> Object:
+def service(
+    spec: Object | None = None, kind: str = "LoadBalancer", pulumi_set: bool = True
+) -> Object:
     """The gateway's Service; a load balancer class may be a webhook's."""
+    spec = spec or {}
     fields = {"f:spec": {f"f:{key}": {} for key in spec}}
     managers = [
         {"manager": "pulumi-kubernetes-1a2b3c4d", "fieldsV1": fields if pulumi_set else {}},
@@ -826,7 +829,7 @@ def test_a_load_balancer_never_changes_its_class(
     wanted: str | None, there: Object, complaint: str, instead: str, api: Api
 ) -> None:
     api.objects["/apis/"] = groups("apps")
-    api.objects[GATEWAY] = service(**there)
+    api.objects[GATEWAY] = service(there)
     assert preflight.check(balanced(wanted)) == [
         f"buildkit:gateway.loadBalancerClass: {complaint}{ANOTHER_ADDRESS.format(instead)}"
     ]
@@ -835,13 +838,13 @@ def test_a_load_balancer_never_changes_its_class(
 @pytest.mark.parametrize(
     ("wanted", "there"),
     [
-        ("example.com/a", service(**CLASS_A)),
-        ("example.com/a", service(pulumi_set=False, **CLASS_A)),
+        ("example.com/a", service(CLASS_A)),
+        ("example.com/a", service(CLASS_A, pulumi_set=False)),
         (None, service()),
         # AWS' controller sets its class on each new load balancer.
-        (None, service(pulumi_set=False, **CLASS_A)),
+        (None, service(CLASS_A, pulumi_set=False)),
         # What is no load balancer yet may get any class.
-        ("example.com/b", service("ClusterIP")),
+        ("example.com/b", service(kind="ClusterIP")),
         ("example.com/b", None),
     ],
 )
