@@ -84,7 +84,9 @@ def _pod(
     spec = overlay.get("spec") or {}
     by_name = {each.get("name"): each for each in spec.get("containers") or ()}
     laid_over = by_name.pop(container, {}).get("resources") or {}
-    asked = storing(size, {"resources": own.model_dump(), "pod": overlay})["resources"]
+    daemon: Any = {"resources": own.model_dump(), "pod": overlay}
+    storing_daemon: Any = storing(size, daemon)
+    asked: dict[str, dict[str, Any]] = storing_daemon["resources"]
     merged = {key: {**asked[key], **(laid_over.get(key) or {})} for key in ("requests", "limits")}
     containers = [{"resources": merged}, *by_name.values()]
     return _Pod(section, own, place, containers, spec, asked["requests"].get(STORAGE))

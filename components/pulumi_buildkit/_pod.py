@@ -98,8 +98,9 @@ def storing(size: str | None, daemon: DaemonArgs) -> DaemonArgs:
     Where nodes run short, the kubelet evicts first what uses more than it requested.
     """
     own = daemon.get("resources", {})
-    containers = (daemon.get("pod", {}).get("spec") or {}).get("containers") or []
-    all_given = [own, *(c.get("resources") or {} for c in containers if c["name"] == CONTAINER)]
+    spec: dict[str, Any] = daemon.get("pod", {}).get("spec") or {}
+    laid_over = (c for c in spec.get("containers") or () if c["name"] == CONTAINER)
+    all_given: list[Any] = [own, *(each.get("resources") or {} for each in laid_over)]
     said = any(STORAGE in (of.get(key) or {}) for of in all_given for key in _ASKING)
     if size is None or said:
         return daemon

@@ -195,7 +195,7 @@ class Gateway(pulumi.ComponentResource):
 
     def _bootstrap(self) -> pulumi.Output[str]:
         args = self._args
-        memory = _asked(args.get("resources", {}))["limits"]["memory"]
+        memory = _limits(args.get("resources", {}))["memory"]
         config = pulumi.Output.all(args["upstream_host"], args.get("pods", []), memory).apply(
             lambda known: _json(
                 _envoy.bootstrap(
@@ -434,16 +434,19 @@ def _container(args: GatewayArgs) -> k8s.core.v1.ContainerArgs:
 
 
 def _asked(given: ResourcesArgs) -> ResourcesArgs:
-    requests, limits = given.get("requests", {}), given.get("limits", {})
-    defaults = {
-        resource: asked
-        for resource, asked in _REQUESTS.items()
-        if resource not in {*requests, *limits}
-    }
-    most = pulumi.Output.from_input(requests.get("memory", _MEMORY)).apply(
+    own = {**given.get("limits", {}), **given.get("requests", {})}
+    defaults = {resource: _REQUESTS[resource] for resource in _REQUESTS if resource not in own}
+    requests = {**defaults, **given.get("requests", {})}
+    asked: ResourcesArgs = {"limits": _limits(given)}
+    return {**asked, "requests": requests} if requests else asked
+
+
+def _limits(given: ResourcesArgs) -> dict[str, pulumi.Input[str]]:
+    requested = given.get("requests", {}).get("memory", _MEMORY)
+    memory = pulumi.Output.from_input(requested).apply(
         lambda asked: max(asked, _MEMORY, key=quantity.number)
     )
-    return {"requests": {**defaults, **requests}, "limits": {"memory": most, **limits}}
+    return {"memory": memory, **given.get("limits", {})}
 
 
 def _probe(
