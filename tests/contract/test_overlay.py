@@ -228,7 +228,8 @@ def templates(overlay: dict[str, Any]) -> dict[str, dict[str, Any]]:
         of: Any = {"namespace": "build", "daemon": daemon, "nodes": {"amd64": node} if node else {}}
         return record(lambda: NodePreflight("probe", of))
 
-    shared = record(lambda: BuildkitDeployment("team", {**claim, "daemon": daemon}))
+    claim["daemon"] = daemon
+    shared = record(lambda: BuildkitDeployment("team", claim))
     namespaces = record(lambda: UserNamespaces("team", args))
     made = {
         "buildkitd": shared.one("Deployment").inputs["spec"]["template"],
