@@ -470,6 +470,26 @@ def test_the_texts_of_a_secret_overlay_stay_secret() -> None:
     assert any(path.endswith("env.1.value") for path in secrets), secrets
 
 
+@pytest.mark.parametrize(
+    ("key", "kind", "name", "container"),
+    [
+        ("gateway", "Deployment", "buildkit-gateway", "envoy"),
+        ("userNamespaces", "DaemonSet", "sysctl-userns", "sysctl-userns"),
+    ],
+)
+def test_the_texts_of_every_secret_overlay_stay_secret(
+    key: str, kind: str, name: str, container: str
+) -> None:
+    variable = {"name": "TOKEN", "value": "hush"}
+    pod = {"spec": {"containers": [{"name": container, "env": [variable]}]}}
+    keys: Any = {key: {"enabled": True, "pod": pod}}
+    made = run(secret_keys=[key], **keys).one(kind, name)
+    (found,) = made.inputs["spec"]["template"]["spec"]["containers"]
+    assert variable in found["env"]
+    place = f"containers.0.env.{found['env'].index(variable)}.value"
+    assert any(path.endswith(place) for path in made.secrets), made.secrets
+
+
 # Switches
 
 

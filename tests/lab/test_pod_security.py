@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from lab import LabError, lifecycle
-from lab.engine import merge
 from lab.lifecycle import REGISTRIES
 from settings import Mode
 from tests.golden.manifests import CASES, DIRECTORY, Case, applied
@@ -135,7 +134,8 @@ def test_rootless_runs_where_baseline_is_enforced_if_the_node_confines_nothing(
         mode=Mode.POD.value,
         namespace=namespace,
         registries=REGISTRIES,
-        pod=merge(unsaid["config"]["buildkit:pod"], {"spec": {"terminationGracePeriodSeconds": 1}}),
+        pod=unsaid["config"]["buildkit:pod"],
+        drain={"timeout": 0},
     )
     for made in applied(recording):
         if made["kind"] in ("ConfigMap", "Pod"):

@@ -497,6 +497,9 @@ OVERLAY = {
 }
 
 
+OVERLAY_OF_ALL = {"spec": {"imagePullSecrets": [{"name": "pull"}]}}
+
+
 def test_the_overlay_s_secrets_have_to_be_there(api: Api, warnings: list[str]) -> None:
     api.objects[CORE] = named("build")
     api.objects[f"{CORE}/secrets/login"] = secret(a=b"x")
@@ -513,6 +516,35 @@ def test_the_overlay_s_secrets_have_to_be_there(api: Api, warnings: list[str]) -
         "buildkit:pod.spec.containers[0].env[1].valueFrom.secretKeyRef.key: 'b': is no key of the "
         "Secret login; its keys are a",
     ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "unused"),
+    [
+        ({"gateway": {"pod": OVERLAY_OF_ALL}}, {"mode": "pod"}),
+        ({"userNamespaces": {"enabled": True, "pod": OVERLAY_OF_ALL}}, {"userNamespaces": {}}),
+    ],
+)
+def test_every_pod_s_overlay_is_asked_for(
+    keys: Object, unused: Object, api: Api, warnings: list[str]
+) -> None:
+    api.objects[CORE] = named("build")
+    assert preflight.check(settings(**keys)) == []
+    (key,) = keys
+    assert warnings == [
+        f"buildkit:{key}.pod.spec.imagePullSecrets[0].name: 'pull': is no Secret in the namespace "
+        "build; make it first"
+    ]
+    warnings.clear()
+    assert preflight.check(settings(**{**keys, **unused})) == []
+    assert warnings == []
+
+
+def test_the_gateway_s_overlay_counts_for_its_room(api: Api) -> None:
+    api.objects[NODES] = listed(node())
+    asked = {"name": "envoy", "resources": {"requests": {"ephemeral-storage": "1Ti"}}}
+    (complaint,) = preflight.check(settings(gateway={"pod": {"spec": {"containers": [asked]}}}))
+    assert complaint.startswith("buildkit:gateway.pod: is, with the other containers of its pod ")
 
 
 def test_the_overlay_s_secrets_are_not_asked_for_in_a_namespace_that_is_yet_to_be_made(
