@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pulumi_buildkit._pod import CONTAINER, STORAGE, storing
+from pulumi_buildkit._pod import CONTAINER, STORAGE
 from pulumi_buildkit.quantity import number
 from pulumi_buildkit.volume import VolumeKind
 
@@ -63,11 +63,14 @@ def _pods(settings: Settings) -> Iterator[_Pod]:
     own, spec = settings.resources, settings.pod.get("spec") or {}
     by_name = {each.get("name"): each for each in spec.get("containers") or ()}
     laid_over = by_name.pop(CONTAINER, {}).get("resources") or {}
+    merged = {
+        key: {**getattr(own, key), **(laid_over.get(key) or {})} for key in ("requests", "limits")
+    }
     size = settings.volume.size if settings.volume_kind is VolumeKind.EMPTY_DIR else None
-    asked = storing(size, {"resources": own.model_dump(), "pod": settings.pod})["resources"]
-    merged = {key: {**asked[key], **(laid_over.get(key) or {})} for key in ("requests", "limits")}
-    containers = [{"resources": merged}, *by_name.values()]
-    yield _Pod(("resources",), own, containers, spec, asked["requests"].get(STORAGE))
+    stored = None if STORAGE in merged["requests"] | merged["limits"] else size
+    if stored:
+        merged["requests"][STORAGE] = stored
+    yield _Pod(("resources",), own, [{"resources": merged}, *by_name.values()], spec, stored)
     if settings.has_gateway:
         own = settings.gateway.resources
         yield _Pod(("gateway", "resources"), own, [{"resources": own.model_dump()}], {})

@@ -29,7 +29,6 @@ CONTAINER = "buildkitd"
 STORAGE = "ephemeral-storage"
 """The node's disk, as a resource."""
 
-_ASKING = ("requests", "limits")
 _CERTIFICATES = "/certs"
 _WRITABLE = "writable"
 _OTLP = "OTEL_EXPORTER_OTLP_TRACES_"
@@ -94,10 +93,17 @@ def storing(size: str | None, daemon: DaemonArgs) -> DaemonArgs:
     Where nodes run short, the kubelet evicts first what uses more than it requested.
     """
     own = daemon.get("resources", {})
-    containers = (daemon.get("pod", {}).get("spec") or {}).get("containers") or []
-    all_given = [own, *(c.get("resources") or {} for c in containers if c["name"] == CONTAINER)]
-    said = any(STORAGE in (of.get(key) or {}) for of in all_given for key in _ASKING)
-    if size is None or said:
+    spec: dict[str, Any] = daemon.get("pod", {}).get("spec") or {}
+    given: list[dict[str, Any]] = spec.get("containers") or []
+    laid_over: list[dict[str, Any]] = [
+        container.get("resources") or {}
+        for container in given
+        if container.get("name") == CONTAINER
+    ]
+    said: list[dict[str, Any]] = [
+        of.get(key) or {} for of in (own, *laid_over) for key in ("requests", "limits")
+    ]
+    if size is None or any(STORAGE in each for each in said):
         return daemon
     return {**daemon, "resources": {**own, "requests": {**own.get("requests", {}), STORAGE: size}}}
 
