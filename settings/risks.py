@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
+from pulumi_buildkit import Security
+from pulumi_buildkit.role import Role
+
 from settings import room
 from settings.mistakes import Mistake, line
 from settings.stack import Settings
@@ -22,4 +25,16 @@ def _killed_first(settings: Settings) -> Iterator[Mistake]:
         )
 
 
-_RISKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (_killed_first,)
+def _steps_meet(settings: Settings) -> Iterator[Mistake]:
+    builders = [each for each in settings.clients.values() if each.role is Role.BUILDER]
+    if settings.security is Security.ROOTLESS and len(builders) > 1:
+        yield Mistake(
+            ("security",),
+            f"is shared by {len(builders)} builders: a build step can read the secrets of builds "
+            "that run beside it. Use userns, or a stack for each team, unless all of them trust "
+            "each other.",
+            settings.security.value,
+        )
+
+
+_RISKS: tuple[Callable[[Settings], Iterator[Mistake]], ...] = (_killed_first, _steps_meet)

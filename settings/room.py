@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pulumi_buildkit._pod import CONTAINER, STORAGE, storing
+from pulumi_buildkit._pod import CONTAINER, STORAGE
 from pulumi_buildkit.quantity import number
 from pulumi_buildkit.volume import VolumeKind
 
@@ -84,12 +84,14 @@ def _pod(
     spec = overlay.get("spec") or {}
     by_name = {each.get("name"): each for each in spec.get("containers") or ()}
     laid_over = by_name.pop(container, {}).get("resources") or {}
-    daemon: Any = {"resources": own.model_dump(), "pod": overlay}
-    storing_daemon: Any = storing(size, daemon)
-    asked: dict[str, dict[str, Any]] = storing_daemon["resources"]
-    merged = {key: {**asked[key], **(laid_over.get(key) or {})} for key in ("requests", "limits")}
+    merged = {
+        key: {**getattr(own, key), **(laid_over.get(key) or {})} for key in ("requests", "limits")
+    }
+    stored = None if STORAGE in merged["requests"] | merged["limits"] else size
+    if stored:
+        merged["requests"][STORAGE] = stored
     containers = [{"resources": merged}, *by_name.values()]
-    return _Pod(section, own, place, containers, spec, asked["requests"].get(STORAGE))
+    return _Pod(section, own, place, containers, spec, stored)
 
 
 def _complaints(

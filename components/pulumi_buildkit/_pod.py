@@ -33,7 +33,6 @@ LINUX = {"kubernetes.io/os": "linux"}
 STORAGE = "ephemeral-storage"
 """The node's disk, as a resource."""
 
-_ASKING = ("requests", "limits")
 _CERTIFICATES = "/certs"
 _WRITABLE = "writable"
 _OTLP = "OTEL_EXPORTER_OTLP_TRACES_"
@@ -99,10 +98,16 @@ def storing(size: str | None, daemon: DaemonArgs) -> DaemonArgs:
     """
     own = daemon.get("resources", {})
     spec: dict[str, Any] = daemon.get("pod", {}).get("spec") or {}
-    laid_over = (c for c in spec.get("containers") or () if c["name"] == CONTAINER)
-    all_given: list[Any] = [own, *(each.get("resources") or {} for each in laid_over)]
-    said = any(STORAGE in (of.get(key) or {}) for of in all_given for key in _ASKING)
-    if size is None or said:
+    given: list[dict[str, Any]] = spec.get("containers") or []
+    laid_over: list[dict[str, Any]] = [
+        container.get("resources") or {}
+        for container in given
+        if container.get("name") == CONTAINER
+    ]
+    said: list[dict[str, Any]] = [
+        of.get(key) or {} for of in (own, *laid_over) for key in ("requests", "limits")
+    ]
+    if size is None or any(STORAGE in each for each in said):
         return daemon
     return {**daemon, "resources": {**own, "requests": {**own.get("requests", {}), STORAGE: size}}}
 

@@ -63,6 +63,14 @@ def test_a_small_team_has_one_buildkit_whose_cache_stays(stacks: dict[str, Recor
     assert made.one("Secret", "buildkit-ci-certs").inputs["metadata"]["namespace"] == "runners"
 
 
+@pytest.mark.parametrize("name", ["small-team", "large-team"])
+def test_where_several_build_no_step_sees_another_build(
+    stacks: dict[str, Recording], name: str
+) -> None:
+    assert len(configuration(STACKS[name])["clients"]) > 1
+    assert the_pod(stacks[name])["hostUsers"] is False
+
+
 def test_a_large_team_has_a_farm_by_host_name_that_grows_and_shrinks(
     stacks: dict[str, Recording],
 ) -> None:

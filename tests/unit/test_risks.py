@@ -70,6 +70,41 @@ def test_a_preview_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines == [NO_MEMORY]
 
 
+def several(**keys: Any) -> list[str]:
+    """What is said of a stack with two builders."""
+    return said(**{"clients": {"shop": {}, "search": {}, "ops": {"role": "admin"}}, **keys})
+
+
+SHARED = (
+    "buildkit:security: 'rootless': is shared by 2 builders: a build step can read the secrets of "
+    "builds that run beside it. Use userns, or a stack for each team, unless all of them trust "
+    "each other."
+)
+
+
+@pytest.mark.parametrize("mode", [Mode.POD, Mode.DEPLOYMENT, Mode.STATEFULSET])
+def test_several_builders_of_a_rootless_buildkitd_are_warned_of(mode: Mode) -> None:
+    gateway = {"gateway": {"enabled": True, "host": "build.example.com"}}
+    assert several(mode=mode.value, resources=MEMORY, **gateway) == [SHARED]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"security": "userns"},
+        {"security": "privileged"},
+        {"clients": {"shop": {}}},
+        {"clients": {"shop": {}, "ops": {"role": "admin"}}},
+    ],
+)
+def test_steps_that_see_no_other_build_are_not_warned_of(keys: dict[str, Any]) -> None:
+    assert several(resources=MEMORY, **keys) == []
+
+
+def test_all_warnings_are_said() -> None:
+    assert several() == [NO_MEMORY, SHARED]
+
+
 FILES = {"dev": REPO / "Pulumi.dev.yaml", **STACKS}
 
 
