@@ -1,6 +1,6 @@
 """Frames of HTTP/2, for what no library sends. https://www.rfc-editor.org/rfc/rfc9113"""
 
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 2, 3, 4, 6, 8
 END_STREAM, END_HEADERS = 1, 4
 _CANCEL = 8
 

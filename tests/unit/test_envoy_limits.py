@@ -1,19 +1,28 @@
 """A real Envoy passes on what BuildKit itself passes on, however many and however large."""
 
+import itertools
+import json
+import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from pulumi_buildkit import Protocol
 
+from tests import http2
+from tests.envoy_gateway import write_clients
 from tests.running_gateway import (
+    HTTP2_PREFACE,
     REASON,
     SOLVE,
     Gateway,
     buildkitd,
     client,
+    connection,
     details,
     fail,
     running,
@@ -23,6 +32,8 @@ from tests.running_gateway import (
 
 # `docker buildx bake` with 1,000 targets, and what else its client asks.
 STREAMS = 3100
+# Of a flood's parts, of which each is a hundred frames or more.
+ENOUGH = 20_000
 
 
 @pytest.fixture
@@ -67,13 +78,80 @@ def test_cancelled_streams_leave_the_others_of_their_connection_alone(gateway: G
     with buildkitd(gateway, answer=answer), client(gateway) as channel:
         stays = channel.unary_unary(SOLVE).future(b"", timeout=60)
         until(lambda: set(active(gateway).values()) == {1}, what=lambda: str(active(gateway)))
-        calls = [channel.unary_unary(SOLVE).future(b"", timeout=60) for _ in range(1000)]
-        until(lambda: set(active(gateway).values()) == {1001}, what=lambda: str(active(gateway)))
+        calls = [channel.unary_unary(SOLVE).future(b"", timeout=60) for _ in range(STREAMS)]
+        all_of_them = {STREAMS + 1}
+        until(
+            lambda: set(active(gateway).values()) == all_of_them, what=lambda: str(active(gateway))
+        )
         for call in calls:
             call.cancel()
         until(lambda: set(active(gateway).values()) == {1}, what=lambda: str(active(gateway)))
         go_on.set()
         assert stays.result() == b"built"
+
+
+def resets() -> Iterator[bytes]:
+    """Calls that are reset at once."""
+    for first in itertools.count(1, 200):
+        streams = range(first, first + 200, 2)
+        yield b"".join(http2.call(SOLVE, stream=n) + http2.reset(n) for n in streams)
+
+
+def many(frame: bytes, first: bytes = b"") -> Iterator[bytes]:
+    return itertools.chain([first], itertools.repeat(1000 * frame))
+
+
+FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
+    "PING": lambda: many(http2.frame(http2.PING, bytes(8))),
+    "SETTINGS": lambda: many(http2.frame(http2.SETTINGS)),
+    "RST_STREAM": resets,
+    "empty DATA": lambda: many(http2.frame(http2.DATA, stream=1), http2.call(SOLVE)),
+    "PRIORITY": lambda: many(http2.frame(http2.PRIORITY, (1).to_bytes(5), stream=3)),
+    "WINDOW_UPDATE": lambda: many(http2.frame(http2.WINDOW_UPDATE, (1).to_bytes(4))),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_client_that_floods_is_cut_off_and_takes_nothing_from_others(
+    gateway: Gateway, flood: str
+) -> None:
+    go_on = threading.Event()
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        # One is a build that began before.
+        go_on.wait(60 if request else 0)
+        return b"built"
+
+    write_clients(gateway.root, ["dev", "ci"])
+    with buildkitd(gateway, answer=answer), client(gateway, "ci") as others:
+        until(lambda: asked(others).exception() is None, what=lambda: "ci is not let in")
+        running = solve(others)
+        slowest = 0.0
+        most = before = memory(gateway)
+        with connection(gateway, gateway.client("dev")) as floods:
+            floods.sendall(HTTP2_PREFACE)
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                for number, frames in enumerate(FLOODS[flood]()):
+                    floods.sendall(frames)
+                    if number % 20 == 0:
+                        began = time.monotonic()
+                        asked(others).result()
+                        slowest = max(slowest, time.monotonic() - began)
+                        most = max(most, memory(gateway))
+                    assert number < ENOUGH, "it is not cut off"
+        assert slowest < 5
+        assert most - before < 64 * 2**20
+        go_on.set()
+        assert running.result() == b"built"
+
+
+def asked(channel: grpc.Channel) -> Any:
+    """A call that is answered at once."""
+    return channel.unary_unary(SOLVE).future(b"", timeout=20)
+
+
+def memory(gateway: Gateway) -> int:
+    return int(json.loads(gateway.get("admin", "/memory"))["allocated"])
 
 
 def test_many_headers_pass_both_ways(gateway: Gateway) -> None:
