@@ -4,7 +4,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,10 @@ class Build(Terminal):
         return (self._files / file).read_bytes()
 
 
-def build(installation: Installation, by: str, dockerfile: str) -> Build:
-    """Build a Dockerfile *by* one of the clients."""
+def build(
+    installation: Installation, by: str, dockerfile: str, through: Sequence[str] = ()
+) -> Build:
+    """Build a Dockerfile *by* one of the clients, run *through* another command."""
     directory = Path(tempfile.mkdtemp(dir=installation.directory))
     (directory / "Dockerfile").write_text(dockerfile)
     if by == BUILDX:
@@ -60,7 +62,11 @@ def build(installation: Installation, by: str, dockerfile: str) -> Build:
             *("--frontend=dockerfile.v0", f"--local=context={directory}"),
             f"--local=dockerfile={directory}",
         ]
-    return Build(installation, directory, lambda out: [*command, f"--output=type=local,dest={out}"])
+    return Build(
+        installation,
+        directory,
+        lambda out: [*through, *command, f"--output=type=local,dest={out}"],
+    )
 
 
 def bake(installation: Installation, first: str) -> Build:

@@ -49,6 +49,15 @@ class IdlePath:
         """A client's command that goes along the path."""
         return self.client.inside(*command)
 
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """All packets are lost on the way while this lasts, and no connection is forgotten."""
+        self.router.run("iptables", "--insert", "FORWARD", "--jump", "DROP")
+        try:
+            yield
+        finally:
+            self.router.run("iptables", "--delete", "FORWARD", "--jump", "DROP")
+
     def dropped(self) -> int:
         """How many packets were of a connection that the router had forgotten."""
         rules = self.router.run("iptables-save", "--counters", "--table=filter")

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from lab import lifecycle
+from tests.lab import building
 from tests.lab.both_clients import Build, builds, create_builder
+from tests.lab.building import BEGUN, CLIENTS, takes
 from tests.lab.conftest import Configured, Installation, configuring
 from tests.lab.gateway_pods import envoys
 from tests.lab.idle_path import IdlePath, idle_path
@@ -20,6 +22,7 @@ BUILDKITD = "deployment/buildkitd"
 # buildkitd, which asks after the session of each build that runs.
 OF_BUILDX = 15
 OF_A_BUILD = 5
+TIMED_OUT = 124  # timeout(1)
 
 
 @dataclass(frozen=True)
@@ -175,3 +178,30 @@ def test_builds_with_a_silent_step_survive_by_tcp(
 ) -> None:
     with silent(kept_by_tcp, path, seconds.silence) as running:
         assert_end_well(running, within=seconds.silence + 60)
+
+
+CUT = 15
+"""Seconds. After a cut TCP may wait for as long again, and buildkitd ends a session whose client
+has not answered for about 40 s. A build that sends its result to the client is lost then."""
+
+
+def test_builds_with_a_silent_step_survive_a_link_that_loses_all_packets_for_a_while(
+    configure: Configured,
+) -> None:
+    installation = configure(gateway())
+    with ExitStack() as stack:
+        path = stack.enter_context(idle_path(limit=3600))
+        running = [
+            stack.enter_context(building.build(installation, by, takes(CUT + 5), path.inside()))
+            for by in CLIENTS
+        ]
+        for one in running:
+            one.wait_for(BEGUN)
+        with path.cut():
+            dial = f": < /dev/tcp/{installation.outputs['endpoint'].replace(':', '/')}"
+            dialled = installation.run(*path.inside("timeout", "1", "bash", "-c", dial))
+            assert dialled.returncode == TIMED_OUT
+            until = time.monotonic() + CUT
+            assert all(one.goes_on(until) for one in running)
+        for one in running:
+            assert one.result("greeting").strip().isdigit()
