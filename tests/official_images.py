@@ -32,7 +32,7 @@ PROGRAMS = {
     "docker.io/library/busybox:stable": _BUSYBOX | _words("sysctl"),
     "docker.io/envoyproxy/envoy:v1.40.0": _UBUNTU | _words("envoy"),
 }
-_BUILTINS = _words("cd command exit for read return set shift trap unset wait :")
+_BUILTINS = _words("cd command exit export for read return set shift trap unset wait :")
 _THEN_A_COMMAND = _words("; && || | & ( ! { if elif while until do then else exec")
 _NO_COMMAND = _words("done fi } )")
 

@@ -443,10 +443,13 @@ def _asked(given: ResourcesArgs) -> ResourcesArgs:
 
 def _limits(given: ResourcesArgs) -> dict[str, pulumi.Input[str]]:
     requested = given.get("requests", {}).get("memory", _MEMORY)
-    memory = pulumi.Output.from_input(requested).apply(
-        lambda asked: max(asked, _MEMORY, key=quantity.number)
-    )
+    known = isinstance(requested, str)
+    memory = _enough(requested) if known else pulumi.Output.from_input(requested).apply(_enough)
     return {"memory": memory, **given.get("limits", {})}
+
+
+def _enough(requested: str) -> str:
+    return max(requested, _MEMORY, key=quantity.number)
 
 
 def _probe(
