@@ -170,6 +170,7 @@ TOOLS = (
         54,
         _stamp("main.VERSION", _LOCAL_PATH, f"github.com/rancher/{_LOCAL_PATH}"),
     ),
+    Tool("enforce-network-policies", "network-policies", "./enforce", 80),
     Tool("registry", "registry", "github.com/distribution/distribution/v3/cmd/registry", 44),
     Tool(
         "docker-buildx",
@@ -206,9 +207,6 @@ KEDA = (
     _keda("adapter", 121),
 )
 """What only a lab with KEDA needs."""
-
-NETWORK_POLICIES = (Tool("enforce-network-policies", "network-policies", "./enforce", 80),)
-"""What only tests of network policies need."""
 
 
 def _prometheus(name: str, seconds: float) -> Tool:

@@ -9,10 +9,11 @@ from typing import Any
 import tomli_w
 
 from lab import files, mounts, pki
-from lab.network import ADDRESS, BRIDGE, DNS, DOMAIN, NAME, PODS, REGISTRY, SERVICES
+from lab.network import ADDRESS, BRIDGE, DNS, DOMAIN, NAME, PODS, QUEUE, REGISTRY, SERVICES
 
 PAUSE = "registry.k8s.io/pause:3.10"
 CNI_PLUGINS = "/usr/lib/cni"
+NETWORK_POLICIES = "enforce-network-policies"
 ISSUER = f"https://kubernetes.default.svc.{DOMAIN}"
 
 # What the node answers with 200 when it is healthy. etcd and containerd listen where only the
@@ -24,6 +25,7 @@ HEALTH = {
     "kube-scheduler": f"https://{ADDRESS}:10259/readyz",
     "kubelet": f"http://{ADDRESS}:10248/healthz",
     "kube-proxy": f"http://{ADDRESS}:10256/healthz",
+    NETWORK_POLICIES: f"http://{ADDRESS}:10260/healthz",
 }
 
 
@@ -183,6 +185,15 @@ def kube_proxy(at: Layout) -> dict[str, Any]:
     }
 
 
+def enforce_network_policies(at: Layout) -> dict[str, Any]:
+    """What lets a connection begin, or not, as NetworkPolicies say."""
+    return {
+        "health": f"{ADDRESS}:10260",
+        "kubeconfig": at.kubeconfig(NETWORK_POLICIES),
+        "queue": QUEUE,
+    }
+
+
 def _api_client(at: Layout, name: str) -> dict[str, str]:
     options = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
     return dict.fromkeys(options, at.kubeconfig(name))
@@ -197,6 +208,7 @@ DAEMONS: Mapping[str, Callable[[Layout], dict[str, Any]]] = {
     "kube-scheduler": kube_scheduler,
     "kubelet": kubelet,
     "kube-proxy": kube_proxy,
+    NETWORK_POLICIES: enforce_network_policies,
 }
 NEEDED_BY_THE_NEXT = ("containerd", "etcd", "kube-apiserver")
 
@@ -216,6 +228,8 @@ def write_configuration(at: Layout) -> None:
     files.write(at.config / "kubelet.json", json.dumps(kubelet_config(at), indent=2))
     for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
         pki.write_private(Path(at.kubeconfig(name)), pki.kubeconfig(at.pki, name).encode())
+    admin = pki.kubeconfig(at.pki, "admin").encode()
+    pki.write_private(Path(at.kubeconfig(NETWORK_POLICIES)), admin)
     network = at.config / "cni" / "lab.conflist"
     network.parent.mkdir(exist_ok=True)
     network.write_text(json.dumps(cni_config(), indent=2))

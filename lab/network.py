@@ -28,6 +28,9 @@ DOMAIN = "cluster.local"
 API = f"https://{ADDRESS}:6443"
 REGISTRY = f"{ADDRESS}:5000"
 BRIDGE = "cni0"
+QUEUE = 97  # of packets that wait for a verdict by NetworkPolicies
+
+KERNEL_MODULES = ("br_netfilter", "nfnetlink_queue", "overlay", "veth", "xt_NFQUEUE")
 
 # Each of these is the namespace's own.
 SYSCTLS = {
@@ -40,7 +43,12 @@ SYSCTLS = {
 
 # kube-proxy puts its rules before these. A service address that reaches them belongs to no
 # Service; a new connection from a pod to the host would be answered over the host's own routes.
-FIREWALL = f"""*filter
+# The first packet of each connection waits in the queue; while nobody reads it, it passes.
+FIREWALL = f"""*mangle
+-A FORWARD -m conntrack --ctstate NEW -j NFQUEUE --queue-num {QUEUE} --queue-bypass
+-A INPUT -i {BRIDGE} -m conntrack --ctstate NEW -j NFQUEUE --queue-num {QUEUE} --queue-bypass
+COMMIT
+*filter
 -A OUTPUT -d {SERVICES} -j REJECT --reject-with icmp-net-unreachable
 -A FORWARD -d {SERVICES} -j REJECT --reject-with icmp-net-unreachable
 -A FORWARD -i {BRIDGE} -o eth0 -m conntrack --ctstate NEW -j REJECT --reject-with icmp-net-unreachable
@@ -122,7 +130,7 @@ def _check_addresses_are_free() -> None:
 def _load_kernel_modules() -> None:
     """Load what a distribution's kernel has as modules; a kernel with them built in needs none."""
     if shutil.which("modprobe"):
-        subprocess.run(["modprobe", "-aq", "br_netfilter", "overlay", "veth"], check=False)
+        subprocess.run(["modprobe", "-aq", *KERNEL_MODULES], check=False)
 
 
 def is_mounted(path: Path) -> bool:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from pulumi_buildkit import _envoy, _pod
@@ -15,8 +14,7 @@ from lab import LabError, lifecycle, network
 from lab.network import HOST_ADDRESS
 from lab.node import until
 from tests.lab.building import BUILDCTL, build
-from tests.lab.conftest import Configured, Installation, greeting_of
-from tests.lab.enforcement import enforced
+from tests.lab.conftest import Configured, Installation, assert_builds
 
 METADATA = "169.254.169.254"
 WITHIN = 3  # seconds in which somebody who is let in has connected
@@ -120,20 +118,23 @@ def reached_by_a_build(installation: Installation) -> set[str]:
 
 
 def test_without_further_words_policies_cut_nothing_that_a_team_needs(
-    installation: Installation, others: dict[str, str], metadata: None, tmp_path: Path
+    installation: Installation, others: dict[str, str], metadata: None
 ) -> None:
-    stranger = others[STRANGER]
-    assert reached(installation, stranger) == {*EVERYTHING}
+    assert reached(installation, others[STRANGER]) == {CLIENTS, SERVICE, NUMBERS}
+    assert reached_by_a_build(installation) == {"registry", "pod"}
+    assert_builds(installation, "policed")
+
+
+def test_without_policies_everybody_reaches_everything(
+    configured: Configured, others: dict[str, str], metadata: None
+) -> None:
+    installation = configured({"buildkit:networkPolicies": {"enabled": False}})
+    assert reached(installation, others[STRANGER]) == {*EVERYTHING}
     assert reached_by_a_build(installation) == {"metadata", "registry", "pod"}
-    with enforced(installation.lab.node, tmp_path, installation.outputs["namespace"]):
-        assert reached(installation, stranger) == {CLIENTS, SERVICE, NUMBERS}
-        assert reached_by_a_build(installation) == {"registry", "pod"}
-        assert installation.build("policed", "through the policies").returncode == 0
-    assert greeting_of("policed") == "through the policies"
 
 
 def test_only_those_who_are_named_reach_the_gateway_and_read_its_numbers(
-    configured: Configured, others: dict[str, str], tmp_path: Path
+    configured: Configured, others: dict[str, str]
 ) -> None:
     client = {"network": f"{HOST_ADDRESS}/32"}
     installation = configured(
@@ -144,8 +145,6 @@ def test_only_those_who_are_named_reach_the_gateway_and_read_its_numbers(
             }
         }
     )
-    with enforced(installation.lab.node, tmp_path, installation.outputs["namespace"]):
-        found = {other: reached(installation, namespace) for other, namespace in others.items()}
-        assert found == {SOURCE: {CLIENTS, SERVICE}, METRICS: {NUMBERS}, STRANGER: set()}
-        assert installation.build("named", "by one who is named").returncode == 0
-    assert greeting_of("named") == "by one who is named"
+    found = {other: reached(installation, namespace) for other, namespace in others.items()}
+    assert found == {SOURCE: {CLIENTS, SERVICE}, METRICS: {NUMBERS}, STRANGER: set()}
+    assert_builds(installation, "named")

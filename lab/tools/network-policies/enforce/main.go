@@ -8,15 +8,14 @@ import (
 	"encoding/binary"
 	"flag"
 	"log"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/mattfenwick/cyclonus/pkg/matcher"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -28,19 +27,20 @@ import (
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "how to reach the API server")
 	queue := flag.Uint("queue", 0, "number of the queue that iptables puts first packets into")
-	namespaces := flag.String("namespaces", "", "whose policies are enforced, with commas between them")
+	health := flag.String("health", "", "where /healthz is answered once policies are enforced")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	cluster := watch(ctx, *kubeconfig, strings.Split(*namespaces, ","))
+	cluster := watch(ctx, *kubeconfig)
 	packets, err := open(uint16(*queue))
 	check(err)
 	go func() {
 		<-ctx.Done()
 		packets.close()
 	}()
-	log.Print("ready")
+	http.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
+	go func() { check(http.ListenAndServe(*health, nil)) }()
 	for {
 		waiting, err := packets.receive()
 		if ctx.Err() != nil {
@@ -66,20 +66,18 @@ func check(err error) {
 
 // What the API server says at the moment.
 type cluster struct {
-	enforced   []string
 	policies   networkinglisters.NetworkPolicyLister
 	pods       corelisters.PodLister
 	namespaces corelisters.NamespaceLister
 }
 
-func watch(ctx context.Context, kubeconfig string, enforced []string) cluster {
+func watch(ctx context.Context, kubeconfig string) cluster {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	check(err)
 	client, err := kubernetes.NewForConfig(config)
 	check(err)
 	factory := informers.NewSharedInformerFactory(client, 0)
 	watched := cluster{
-		enforced:   enforced,
 		policies:   factory.Networking().V1().NetworkPolicies().Lister(),
 		pods:       factory.Core().V1().Pods().Lister(),
 		namespaces: factory.Core().V1().Namespaces().Lister(),
@@ -90,12 +88,8 @@ func watch(ctx context.Context, kubeconfig string, enforced []string) cluster {
 }
 
 func (c cluster) allows(traffic *matcher.Traffic) bool {
-	var policies []*networkingv1.NetworkPolicy
-	for _, namespace := range c.enforced {
-		found, err := c.policies.NetworkPolicies(namespace).List(labels.Everything())
-		check(err)
-		policies = append(policies, found...)
-	}
+	policies, err := c.policies.List(labels.Everything())
+	check(err)
 	return matcher.BuildNetworkPolicies(false, policies).IsTrafficAllowed(traffic).IsAllowed()
 }
 
