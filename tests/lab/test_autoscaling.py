@@ -234,7 +234,7 @@ def test_a_fixed_number_begins_and_comes_back_under_load(changed: Configured) ->
     with load(installation, longest=5) as clients:
         clients.wait_until_each_has_built()
         changed(UP_TO_THREE)
-        fewer = ("--for=jsonpath={.spec.replicas}=1", "--timeout=60s")
+        fewer = ("--for=jsonpath={.spec.replicas}=1", "--timeout=180s")
         installation.kubectl("wait", workload, *fewer)
         changed(THREE)
     assert not clients.lost, str(clients)

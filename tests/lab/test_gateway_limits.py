@@ -33,11 +33,12 @@ def test_the_error_of_a_step_of_100_kilobytes_reaches_the_client(
         failing.fails("did not complete successfully: exit code: 3")
 
 
-def test_a_bake_has_more_targets_than_envoy_has_streams_by_default(
+def test_a_bake_of_many_targets_passes(
     installation: Installation, tmp_path: Path, count: Count
 ) -> None:
-    # Three streams for each target, and 1,024 are Envoy's default.
-    targets = count("targets", 1000, 360)
+    # Three streams for each: in full more than Envoy's default, 1,024. tests/unit/test_envoy_limits.py
+    # always has more, with a stand-in for buildkitd.
+    targets = count("targets", 1000, 40)
     file = tmp_path / "docker-bake.json"
     names = [f"t{number}" for number in range(targets)]
     dockerfile = "FROM scratch\nCOPY <<EOF /name\n{}\nEOF\n"
@@ -59,10 +60,12 @@ def test_a_bake_has_more_targets_than_envoy_has_streams_by_default(
 
 
 def test_clients_that_stop_while_a_step_prints_much_get_all_lines_when_they_go_on(
-    installation: Installation,
+    installation: Installation, count: Count
 ) -> None:
+    rounds = count("times 30,000 lines", 10, 2)
     # No faster than buildkitd passes on: 200 KiB a second, and 2 MiB of a step.
-    prints = f"echo begun {time.time_ns()} && for i in $(seq 10); do seq -w 30000; sleep 1; done"
+    loop = f"for i in $(seq {rounds}); do seq -w 30000; sleep 1; done"
+    prints = f"echo begun {time.time_ns()} && {loop}"
     dockerfile = step(f"{prints} && echo printed > /greeting")
     with ExitStack() as stack:
         stopped = [stack.enter_context(build(installation, by, dockerfile)) for by in CLIENTS]
@@ -76,4 +79,4 @@ def test_clients_that_stop_while_a_step_prints_much_get_all_lines_when_they_go_o
             client.go_on()
         for client in stopped:
             assert client.result("greeting") == b"printed\n"
-            assert len(re.findall(r"(?m)^#\d+ [\d.]+ \d{5}\r?$", client.said)) == 300_000
+            assert len(re.findall(r"(?m)^#\d+ [\d.]+ \d{5}\r?$", client.said)) == rounds * 30_000
