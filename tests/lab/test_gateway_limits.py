@@ -36,7 +36,7 @@ def test_the_error_of_a_step_of_100_kilobytes_reaches_the_client(
 def test_a_bake_of_many_targets_passes(
     installation: Installation, tmp_path: Path, count: Count
 ) -> None:
-    # Three streams for each: in full more than Envoy's default, 1,024. tests/unit/test_envoy_limits.py
+    # Three streams for each: in full more than the 1,024 of Envoy. tests/unit/test_envoy_limits.py
     # always has more, with a stand-in for buildkitd.
     targets = count("targets", 1000, 40)
     file = tmp_path / "docker-bake.json"
