@@ -10,13 +10,13 @@ def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> b
     return head + stream.to_bytes(4) + payload
 
 
-def call(path: str, body: bytes = b"", stream: int = 1) -> bytes:
+def call(path: str, body: bytes = b"", stream: int = 1, authority: str = "localhost") -> bytes:
     """A gRPC call with a *body* that has its own message headers; without one, it does not end."""
     fields = {
         ":method": "POST",
         ":scheme": "https",
         ":path": path,
-        ":authority": "localhost",
+        ":authority": authority,
         "content-type": "application/grpc",
         "te": "trailers",
     }

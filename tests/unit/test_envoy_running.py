@@ -17,6 +17,7 @@ from cryptography import x509
 from pulumi_buildkit import Protocol, _access_log, _envoy
 from pulumi_buildkit.certificates import client_uri
 
+from tests import http2
 from tests.envoy_gateway import (
     Authority,
     PrivateKey,
@@ -32,6 +33,7 @@ from tests.envoy_gateway import (
 from tests.running_gateway import (
     HTTP2_PREFACE,
     HTTP2_SETTINGS,
+    SOLVE,
     Gateway,
     buildkitd,
     client,
@@ -301,6 +303,28 @@ def test_a_hold_is_as_long_as_it_should_be_however_connects_fail(
         assert time.monotonic() - started == pytest.approx(HOLD, rel=0.1)
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert error.details().startswith(f"no buildkitd was ready (gateway.hold: {HOLD} s)")
+
+
+@HTTP2
+@pytest.mark.parametrize(
+    ("authority", "outcome"),
+    [
+        ("builds.example.com:1234", "OK"),
+        ("192.0.2.1:1234", "OK"),
+        # As clients before BuildKit 0.8 send it: https://github.com/moby/buildkit/issues/1464.
+        ("tcp://builds.example.com:1234", "refused"),
+    ],
+)
+def test_a_client_may_send_any_authority_that_is_one(
+    gateway: Gateway, authority: str, outcome: str
+) -> None:
+    empty = bytes(5)
+    with buildkitd(gateway), connection(gateway, gateway.client("dev")) as raw:
+        raw.sendall(HTTP2_PREFACE + http2.call(SOLVE, empty, authority=authority))
+        until(
+            lambda: outcome in [line.get("outcome") for line in gateway.log()],
+            what=lambda: f"{authority}: {gateway.log()}",
+        )
 
 
 @HTTP2
