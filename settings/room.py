@@ -39,6 +39,19 @@ def complaints(settings: Settings, nodes: Sequence[Any]) -> Iterator[Complaint]:
             yield from _complaints(pod, asked, possible)
 
 
+def homeless(settings: Settings, nodes: Sequence[Any]) -> Iterator[Complaint]:
+    """The pods that none of *nodes* takes, however much room it has."""
+    for pod in _pods(settings):
+        if nodes and not placement.candidates(nodes, pod.spec):
+            yield (
+                pod.overlay,
+                "no node takes these pods: each lacks a label of nodeSelector or affinity, or has "
+                "a taint that they do not tolerate. Unless nodes are added, they stay Pending. "
+                "Change nodeSelector, affinity or tolerations.",
+                None,
+            )
+
+
 class _Pod(NamedTuple):
     """What a stack says of one of its pods."""
 

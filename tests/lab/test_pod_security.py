@@ -114,6 +114,7 @@ def test_the_gateway_runs_where_restricted_is_enforced(
         else:
             copied(installation, "configmap", volume["configMap"]["name"], namespace)
     copied(installation, "deployment", "buildkit-gateway", namespace)
+    lets_in(installation, namespace)
     restricted = dataclasses.replace(
         installation, outputs={**installation.outputs, "namespace": namespace}
     )
@@ -123,6 +124,23 @@ def test_the_gateway_runs_where_restricted_is_enforced(
         assert restricted.build("restricted", "through a restricted gateway").returncode == 0
     # A namespace looks again for pods that are gone when half of their grace period is over.
     restricted.kubectl("delete", "deployment/buildkit-gateway", "--cascade=foreground")
+    installation.kubectl("delete", "networkpolicy", namespace)
+
+
+def lets_in(installation: Installation, namespace: str) -> None:
+    """Have buildkitd reached from another *namespace*, too: policies add up."""
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": namespace, "namespace": installation.outputs["namespace"]},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": "buildkitd"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [peer]}],
+        },
+    }
+    installation.lab.node.kubectl("create", "--filename=-", stdin=json.dumps(policy))
 
 
 def test_rootless_runs_where_baseline_is_enforced_if_the_node_confines_nothing(
