@@ -89,7 +89,8 @@ def test_a_drain_has_a_limit_and_says_what_it_cuts(
     assert f"the limit of {limit} s is over" in log.result()
     for build in builds:
         assert build.failure
-        assert limit <= build.ended - begun < limit + 10
+        # The drain counts whole seconds.
+        assert limit - 1 < build.ended - begun < limit + 10
         record_property(f"{build.client} says", build.failure.splitlines()[-1].strip())
     assert machines[0].build("small").failure == ""
 
