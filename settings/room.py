@@ -45,8 +45,9 @@ def homeless(settings: Settings, nodes: Sequence[Any]) -> Iterator[Complaint]:
         if nodes and not placement.candidates(nodes, pod.spec):
             yield (
                 pod.overlay,
-                "no node takes these pods: each lacks a label of nodeSelector or affinity, or has "
-                "a taint that they do not tolerate. Unless nodes are added, they stay Pending. "
+                "no node takes these pods: each is cordoned, lacks a label of nodeSelector or "
+                "affinity, or has a taint that they do not tolerate. Unless nodes are added, they "
+                "stay Pending. "
                 "Change nodeSelector, affinity or tolerations.",
                 None,
             )

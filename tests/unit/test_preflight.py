@@ -692,6 +692,16 @@ WELCOME: dict[str, tuple[Object, Object]] = {
 }
 
 
+@pytest.mark.parametrize(("there", "spec"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_pods_that_no_node_takes_are_warned_of(
+    there: Object, spec: Object, api: Api, warnings: list[str]
+) -> None:
+    api.objects[NODES] = listed(node(**json.loads(json.dumps(there))))
+    asked = {"requests": {"cpu": "1"}}
+    assert preflight.check(settings(resources=asked, pod={"spec": spec})) == []
+    assert warnings[0].startswith("buildkit:pod: no node takes these pods: each is cordoned, ")
+
+
 @pytest.mark.parametrize(("there", "spec"), WELCOME.values(), ids=WELCOME)
 def test_a_large_node_that_its_pods_may_run_on_is_enough(
     there: Object, spec: Object, api: Api
