@@ -32,7 +32,7 @@ def tops() -> list[Path]:
 
 
 def create(name: str) -> list[Path]:
-    """Make the cgroup of one process; return the files into which it writes itself."""
+    """Make a cgroup of the node; return the files into which a process of it writes itself."""
     for top in tops():
         for group in (top, top / name):
             group.mkdir(exist_ok=True)
@@ -41,6 +41,15 @@ def create(name: str) -> list[Path]:
             _pass_controllers_on(ROOT)
             _pass_controllers_on(top)
     return [top / name / "cgroup.procs" for top in tops()]
+
+
+# Enters a cgroup by its file in each hierarchy, up to `--`, then becomes the command that follows.
+_ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
+
+
+def inside(name: str, *command: str) -> list[str]:
+    """A command line that runs a *command* in a cgroup of the node, which is made."""
+    return ["sh", "-c", _ENTER, "sh", *map(str, create(name)), "--", *command]
 
 
 def _inherit_cpuset(group: Path) -> None:

@@ -57,6 +57,11 @@ class Layout:
         return mounts.runtime(self.state) / "containerd.sock"
 
     @property
+    def administrator(self) -> Path:
+        """The kubeconfig of the cluster's administrator."""
+        return self.state / "kubeconfig"
+
+    @property
     def volume_plugins(self) -> Path:
         """Where there is none; the default is a directory of the machine's."""
         return self.state / "kubelet" / "volume-plugins"
@@ -189,7 +194,7 @@ def enforce_network_policies(at: Layout) -> dict[str, Any]:
     """What lets a connection begin, or not, as NetworkPolicies say."""
     return {
         "health": f"{ADDRESS}:10260",
-        "kubeconfig": at.kubeconfig(NETWORK_POLICIES),
+        "kubeconfig": at.administrator,
         "queue": QUEUE,
     }
 
@@ -228,8 +233,7 @@ def write_configuration(at: Layout) -> None:
     files.write(at.config / "kubelet.json", json.dumps(kubelet_config(at), indent=2))
     for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
         pki.write_private(Path(at.kubeconfig(name)), pki.kubeconfig(at.pki, name).encode())
-    admin = pki.kubeconfig(at.pki, "admin").encode()
-    pki.write_private(Path(at.kubeconfig(NETWORK_POLICIES)), admin)
+    pki.write_private(at.administrator, pki.kubeconfig(at.pki, "admin").encode())
     network = at.config / "cni" / "lab.conflist"
     network.parent.mkdir(exist_ok=True)
     network.write_text(json.dumps(cni_config(), indent=2))

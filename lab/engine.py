@@ -11,14 +11,13 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lab import LabError, build, files, interrupt, progress, providers, stack_file
+from lab import LabError, build, cgroup, files, interrupt, progress, providers, stack_file
 from lab.paths import CACHE, REPO
 
 _LANGUAGE_HOST = "pulumi-language-python"
@@ -35,9 +34,13 @@ class StackError(LabError):
 class Engine:
     """A Pulumi CLI, its plugins, and a directory for its state."""
 
-    def __init__(self, tools: Path, state: Path) -> None:
-        """Find the official Pulumi, or set the lab's own up in *state*."""
+    def __init__(self, tools: Path, state: Path, in_node: bool = False) -> None:
+        """Find the official Pulumi, or set the lab's own up in *state*.
+
+        What it runs *in_node* ends with the node: a CLI that is killed leaves its plugins behind.
+        """
         self.state = state
+        self.in_node = in_node
         self.official = official_cli()
         state.mkdir(parents=True, exist_ok=True)
         passphrase = state / "passphrase"
@@ -57,16 +60,6 @@ class Engine:
         path = (self.official or tools, tools, os.environ["PATH"], ours)
         # The Automation API, which tests use, looks for the CLI on this process's own PATH.
         os.environ["PATH"] = self.environment["PATH"] = os.pathsep.join(map(str, path))
-
-    @contextmanager
-    def given(self, **variables: str) -> Iterator[None]:
-        """Run with further environment *variables*, for stacks that are made while this lasts."""
-        before = self.environment
-        self.environment = {**before, **variables}
-        try:
-            yield
-        finally:
-            self.environment = before
 
     def __str__(self) -> str:
         """What runs the program, in one line."""
@@ -150,9 +143,10 @@ class Stack:
         name: str,
         overrides: Mapping[str, Any] | None = None,
         kubeconfig: Path | None = None,
+        **variables: str,
     ) -> "Stack":
         """A stack whose file is Pulumi.dev.yaml with *overrides*, in a directory of its own."""
-        stack = cls(engine, name, engine.state / "projects" / name, kubeconfig)
+        stack = cls(engine, name, engine.state / "projects" / name, kubeconfig, **variables)
         stack.configure(overrides or {})
         return stack
 
@@ -245,7 +239,7 @@ class Stack:
             text=True,
         )
         if done.returncode:
-            raise StackError(f"{' '.join(command)} failed: {done.stderr}", done.stderr)
+            raise StackError(f"pulumi {' '.join(arguments)} failed: {done.stderr}", done.stderr)
         return done.stdout
 
     def _lock_holder(self) -> int | None:
@@ -288,7 +282,8 @@ class Stack:
             self._selected = True
 
     def _command(self, *arguments: str) -> list[str]:
-        return ["pulumi", "--non-interactive", *arguments]
+        command = ["pulumi", "--non-interactive", *arguments]
+        return cgroup.inside("pulumi", *command) if self._engine.in_node else command
 
     def _variables(self) -> dict[str, str]:
         variables = {**os.environ, **self._environment}

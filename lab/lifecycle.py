@@ -56,13 +56,16 @@ class Lab:
             "buildkit:registries": REGISTRIES,
         }
 
-    def stack(self, name: str = "", overrides: dict[str, Any] | None = None) -> Stack:
+    def stack(
+        self, name: str = "", overrides: dict[str, Any] | None = None, **variables: str
+    ) -> Stack:
         """A stack in a directory of its own; *overrides* replace what the lab needs."""
         return Stack.copied(
             self.engine,
             name or self.name,
             self.overrides if overrides is None else overrides,
-            kubeconfig=self.node.kubeconfig,
+            self.node.kubeconfig,
+            **variables,
         )
 
     def own_stack(self) -> Stack:
@@ -98,7 +101,7 @@ def start() -> Lab:
         )
         node.Node(tools, images).stop()
     owner.claim()
-    lab = Lab(node.Node(tools, images), Engine(tools, STATE / "pulumi"))
+    lab = Lab(node.Node(tools, images), Engine(tools, STATE / "pulumi", in_node=True))
     lab.node.start()
     cluster.install(lab.node)
     if not lab.engine.official:
@@ -112,7 +115,7 @@ def running() -> Lab | None:
     if owner.current() is None or owner.is_foreign():
         return None
     tools = build.tools()
-    lab = Lab(node.Node(tools, {}), Engine(tools, STATE / "pulumi"))
+    lab = Lab(node.Node(tools, {}), Engine(tools, STATE / "pulumi", in_node=True))
     return lab if lab.node.is_running() else None
 
 

@@ -43,7 +43,7 @@ SYSCTLS = {
 
 # kube-proxy puts its rules before these. A service address that reaches them belongs to no
 # Service; a new connection from a pod to the host would be answered over the host's own routes.
-# The first packet of each connection waits in the queue; while nobody reads it, it passes.
+# The first packet of each connection waits in the queue; without a reader of the queue it passes.
 FIREWALL = f"""*mangle
 -A FORWARD -m conntrack --ctstate NEW -j NFQUEUE --queue-num {QUEUE} --queue-bypass
 -A INPUT -i {BRIDGE} -m conntrack --ctstate NEW -j NFQUEUE --queue-num {QUEUE} --queue-bypass

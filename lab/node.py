@@ -35,10 +35,6 @@ UNVERIFIED = ssl.create_default_context()
 UNVERIFIED.check_hostname = False
 UNVERIFIED.verify_mode = ssl.CERT_NONE
 
-# Runs as the session's leader: enters its cgroup, then becomes the process itself. The files are
-# the cgroup's in each hierarchy, up to `--`.
-LAUNCH = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
-
 
 class Node:
     """The node of this machine. There is one, whoever asks; its state is on disk."""
@@ -47,7 +43,7 @@ class Node:
         """Take the directory of the binaries, and the tar file of each image by its name."""
         self.at = daemons.Layout(tools, state)
         self.images = images
-        self.kubeconfig = state / "kubeconfig"
+        self.kubeconfig = self.at.administrator
 
     @property
     def processes(self) -> dict[str, int]:
@@ -126,7 +122,6 @@ class Node:
             mounts.create(self.at.state)
         pki.create(self.at.pki)
         daemons.write_configuration(self.at)
-        pki.write_private(self.kubeconfig, pki.kubeconfig(self.at.pki, "admin").encode())
 
     def _end(self) -> None:
         """End every process and let the namespaces go; the state directory stays."""
@@ -149,11 +144,10 @@ class Node:
         """Start a process that doesn't run: detached, in its cgroup and the node's namespaces."""
         if cgroup.leader(name):
             return
-        files = [str(file) for file in cgroup.create(name)]
-        command = self.inside(*daemons.command(name, self.at))
+        command = cgroup.inside(name, *self.inside(*daemons.command(name, self.at)))
         with self._log(name).open("ab") as log:
             subprocess.run(
-                ["setsid", "--fork", "sh", "-c", LAUNCH, "sh", *files, "--", *command],
+                ["setsid", "--fork", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

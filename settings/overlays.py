@@ -14,9 +14,8 @@ from pulumi_buildkit.security import VARIANTS
 from pulumi_buildkit.volume import VolumeKind
 
 from settings.mistakes import Mistake, Place
-from settings.stack import WORKLOAD, Settings
+from settings.stack import GATEWAY, WORKLOAD, Settings
 
-_GATEWAY = "buildkit-gateway"
 _USER_NAMESPACES = "sysctl-userns"
 
 
@@ -90,11 +89,11 @@ def _gateway_args(settings: Settings) -> gateway.GatewayArgs:
 
 
 def _gateway(settings: Settings) -> list[tuple[Target, object]]:
-    return [(Target.GATEWAY, gateway.pod_template(_GATEWAY, _gateway_args(settings), "", ""))]
+    return [(Target.GATEWAY, gateway.pod_template(GATEWAY, _gateway_args(settings), "", ""))]
 
 
 def _gateway_service(settings: Settings) -> list[tuple[Target, object]]:
-    return [(Target.GATEWAY_SERVICE, gateway.service(_GATEWAY, _gateway_args(settings)))]
+    return [(Target.GATEWAY_SERVICE, gateway.service(GATEWAY, _gateway_args(settings)))]
 
 
 def _user_namespaces(_: Settings) -> list[tuple[Target, object]]:

@@ -175,7 +175,7 @@ def _no_runtime_can(settings: Settings, cluster: "Cluster", _: str) -> Iterator[
 
 
 def _no_room(settings: Settings, cluster: "Cluster", _: str) -> Iterator[Mistake]:
-    yield from (_Doubt(*complaint) for complaint in room.homeless(settings, cluster.nodes))
+    yield from (_Doubt(*complaint) for complaint in room.unschedulable(settings, cluster.nodes))
     complaints = [*room.complaints(settings, cluster.nodes)]
     if complaints:
         kind = _Doubt if cluster.adds_nodes else Mistake

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from pulumi_buildkit._pod import CONTAINER, STORAGE
+from pulumi_buildkit._pod import CONTAINER, STORAGE, storing
 from pulumi_buildkit.quantity import number
 from pulumi_buildkit.volume import VolumeKind
 
@@ -39,7 +39,7 @@ def complaints(settings: Settings, nodes: Sequence[Any]) -> Iterator[Complaint]:
             yield from _complaints(pod, asked, possible)
 
 
-def homeless(settings: Settings, nodes: Sequence[Any]) -> Iterator[Complaint]:
+def unschedulable(settings: Settings, nodes: Sequence[Any]) -> Iterator[Complaint]:
     """The pods that none of *nodes* takes, however much room it has."""
     for pod in _pods(settings):
         if nodes and not placement.candidates(nodes, pod.spec):
@@ -47,8 +47,7 @@ def homeless(settings: Settings, nodes: Sequence[Any]) -> Iterator[Complaint]:
                 pod.overlay,
                 "no node takes these pods: each is cordoned, lacks a label of nodeSelector or "
                 "affinity, or has a taint that they do not tolerate. Unless nodes are added, they "
-                "stay Pending. "
-                "Change nodeSelector, affinity or tolerations.",
+                "stay Pending. Change nodeSelector, affinity or tolerations.",
                 None,
             )
 
@@ -98,14 +97,11 @@ def _pod(
     spec = overlay.get("spec") or {}
     by_name = {each.get("name"): each for each in spec.get("containers") or ()}
     laid_over = by_name.pop(container, {}).get("resources") or {}
-    merged = {
-        key: {**getattr(own, key), **(laid_over.get(key) or {})} for key in ("requests", "limits")
-    }
-    stored = None if STORAGE in merged["requests"] | merged["limits"] else size
-    if stored:
-        merged["requests"][STORAGE] = stored
+    daemon: Any = {"resources": own.model_dump(), "pod": overlay}
+    asked = cast("dict[str, dict[str, Any]]", storing(size, daemon).get("resources"))
+    merged = {key: {**asked[key], **(laid_over.get(key) or {})} for key in ("requests", "limits")}
     containers = [{"resources": merged}, *by_name.values()]
-    return _Pod(section, own, place, containers, spec, stored)
+    return _Pod(section, own, place, containers, spec, asked["requests"].get(STORAGE))
 
 
 def _complaints(

@@ -7,7 +7,6 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/access_loggers/st
 import json
 from typing import Any
 
-from pulumi_buildkit import _overload
 from pulumi_buildkit._message import extension
 
 # A build is one Solve; its files, secrets and progress are in its session.
@@ -16,9 +15,9 @@ SESSION = "/moby.buildkit.v1.Control/Session"
 # What a client asks first, and what waits where there is no buildkitd.
 _FIRST = ("/moby.buildkit.v1.Control/Info", "/moby.buildkit.v1.Control/ListWorkers")
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-"""What a client says of itself at its end, and waits for."""
+"""The RPC by which a client sends its traces. The client waits for it before it ends."""
 HEALTH = "/grpc.health.v1.Health/Check"
-"""What a probe asks: buildkitd answers, or nobody."""
+"""The RPC of load balancers' probes, which want an answer at once."""
 NOT_HELD = (EXPORT, HEALTH)
 _UNTIL_CONNECTED = "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:ms)%"
 
@@ -78,7 +77,7 @@ def requests() -> list[dict[str, Any]]:
     }
     begins = _all({"log_type_filter": {"types": [_BEGINS]}}, _path(BUILD))
     ends = {"log_type_filter": {"types": [_ENDS]}}
-    refused = (_status("PERMISSION_DENIED"), HOLD_IS_OVER, _overload.REFUSED)
+    refused = (_status("PERMISSION_DENIED"), HOLD_IS_OVER, OVERLOADED)
     said = _all(ends, _any(_A_BUILD_S, *refused))
     return [_log({**_WHO, "begins": _STREAM}, begins), _log(fields, said)]
 
@@ -202,6 +201,9 @@ def _cel(expression: str) -> dict[str, Any]:
 
 
 _A_BUILD_S = _any(_path(BUILD), _path(SESSION))
+# Envoy sets no flag for it.
+OVERLOADED = _cel("response.code_details == 'overload'")
+"""A filter of requests that were refused, and of streams that were reset, to save memory."""
 HOLD_IS_OVER = _all(
     {"response_flag_filter": {"flags": ["UF", "URX"]}},
     *({"header_filter": {"header": {**_header(path), "invert_match": True}}} for path in NOT_HELD),

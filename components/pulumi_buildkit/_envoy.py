@@ -495,7 +495,7 @@ _SAID_WHEN_REFUSED = _said(
     "client any more",
 )
 _SAID_WHEN_OVERLOADED = _said(
-    _overload.REFUSED,
+    _access_log.OVERLOADED,
     "the gateway is short of memory (gateway.resources.limits.memory): %LOCAL_REPLY_BODY%",
 )
 # The second one reads a whole request, which the first one keeps small: a finalize has 36 bytes.

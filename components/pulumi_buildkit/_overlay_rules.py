@@ -279,6 +279,13 @@ RULES = (
         "unless it is needed",
         Effect.WARNED,
     ),
+    # Envoy stays within the limit of its container, which it is told.
+    Rule(
+        Target.GATEWAY,
+        (*_CONTAINER, "resources", "limits", "memory"),
+        _same,
+        _instead("gateway.resources.limits.memory"),
+    ),
     # Services lead to ready pods, at a port that is known.
     Rule(SERVICES, ("spec", "selector"), _same, _OWN),
     Rule(

@@ -23,8 +23,6 @@ _SMALL_STREAM = 20
 _CONNECTION_BYTES = 32 * 1024
 
 _HEAP = "envoy.resource_monitors.fixed_heap"
-REFUSED = {"response_flag_filter": {"flags": ["OM"]}}
-"""A filter of requests that were refused, and of streams that were reset, to save memory."""
 METRICS = (
     r"envoy\.overload_actions\.reset_high_memory_stream\.count",
     r"overload\.envoy\.overload_actions\.(stop_accepting_requests|reject_incoming_connections)\.active",

@@ -3,9 +3,11 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from lab.network import NAME
+from lab.paths import STATE
 
 HIERARCHIES = Path("/sys/fs/cgroup")
 SYSCTLS = (
@@ -32,6 +34,7 @@ def snapshot() -> dict[str, list[str]]:
         "packet filter": _output("iptables-save"),
         "cgroups": sorted(_cgroups()),
         "processes in namespaces of their own": sorted(_namespaced_processes()),
+        "Pulumi and its plugins": sorted(_plugins()),
         "sysctls": [f"{name}={_read(f'/proc/sys/{name}')}" for name in SYSCTLS],
         "state": sorted(str(p) for d in ("/run", "/var/lib") for p in Path(d).glob("buildkit*")),
     }
@@ -70,6 +73,15 @@ def _cgroups() -> Iterator[str]:
         for group in (*HIERARCHIES.glob(top), *HIERARCHIES.glob(f"*/{top}")):
             for directory, _, _ in os.walk(group):
                 yield directory
+
+
+def _plugins() -> Iterator[str]:
+    """What Pulumi starts by the lab's tools, and its programs; a CLI that is killed leaves them."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it may have ended
+            command = (process / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            if any(of in command for of in (str(STATE), "pulumi-language-", "lab.providers")):
+                yield f"{process.name}: {command}"
 
 
 def _namespaced_processes() -> Iterator[str]:

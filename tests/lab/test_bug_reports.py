@@ -6,6 +6,7 @@ docs/decisions/bug-reports.md names the reports.
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,16 @@ def builds(installation: Installation, by: str, project: Path, *options: str) ->
     files = (f"--local=context={project}", f"--local=dockerfile={project}")
     connection = installation.connection(installation.directory / "certs")
     return [*connection, "build", "--frontend=dockerfile.v0", *files, *options]
+
+
+def bake(installation: Installation, directory: Path, targets: dict[str, dict[str, Any]]) -> None:
+    """Bake all *targets* at once."""
+    file = directory / "docker-bake.json"
+    file.write_text(json.dumps({"group": {"default": {"targets": [*targets]}}, "target": targets}))
+    create_builder(installation)
+    command = ("docker-buildx", "bake", "--builder=buildkit", "--allow=fs=*", f"--file={file}")
+    baked = installation.run(*command)
+    assert baked.returncode == 0, baked.stderr
 
 
 @pytest.mark.parametrize("by", CLIENTS)
@@ -57,12 +68,7 @@ def test_two_services_may_share_a_directory_of_any_name(
         name: {"context": str(project), "output": [f"type=local,dest={out / name}"]}
         for name in ("api", "worker")
     }
-    file = tmp_path / "docker-bake.json"
-    file.write_text(json.dumps({"group": {"default": {"targets": [*targets]}}, "target": targets}))
-    create_builder(installation)
-    bake = ("docker-buildx", "bake", "--builder=buildkit", "--allow=fs=*", f"--file={file}")
-    baked = installation.run(*bake)
-    assert baked.returncode == 0, baked.stderr
+    bake(installation, tmp_path, targets)
     assert all((out / name / "Dockerfile").exists() for name in targets)
 
 
@@ -94,12 +100,7 @@ def test_a_target_that_has_ended_leaves_its_sibling_alone(
         name: {"dockerfile-inline": text, "output": [f"type=local,dest={out / name}"]}
         for name, text in dockerfiles.items()
     }
-    file = tmp_path / "docker-bake.json"
-    file.write_text(json.dumps({"group": {"default": {"targets": [*targets]}}, "target": targets}))
-    create_builder(installation)
-    bake = ("docker-buildx", "bake", "--builder=buildkit", "--allow=fs=*", f"--file={file}")
-    baked = installation.run(*bake)
-    assert baked.returncode == 0, baked.stderr
+    bake(installation, tmp_path, targets)
     assert {name: (out / name / "greeting").read_text() for name in targets} == {
         name: f"{name}\n" for name in targets
     }

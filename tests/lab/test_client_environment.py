@@ -28,8 +28,8 @@ from tests.lab.conftest import Configured, Installation
 from tests.lab.test_jobs import serving
 
 PAGE = (REPO / "docs" / "troubleshooting.md").read_text()
-NOBODY = "127.0.0.1:1"
-PROXY = (f"HTTPS_PROXY=http://{NOBODY}", f"https_proxy=http://{NOBODY}")
+CLOSED = "127.0.0.1:1"
+PROXY = (f"HTTPS_PROXY=http://{CLOSED}", f"https_proxy=http://{CLOSED}")
 HOURS = datetime.timedelta(hours=1)
 
 
@@ -52,7 +52,7 @@ def test_buildctl_dials_the_gateway_through_https_proxy_unless_no_proxy_names_it
     assert failed.returncode != 0
     said = "listing workers for Build: failed to list workers: Unavailable: connection error"
     assert said in failed.stderr
-    assert f"Error while dialing: dial tcp {NOBODY}: connect: connection refused" in failed.stderr
+    assert f"Error while dialing: dial tcp {CLOSED}: connect: connection refused" in failed.stderr
     assert said in PAGE
     done = installation.run("env", *PROXY, f"NO_PROXY={host}", *build)
     assert done.returncode == 0, done.stderr
@@ -85,7 +85,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Refusing(Handler):
-    """A proxy that lets nobody through."""
+    """A proxy that refuses every connection."""
 
     def do_CONNECT(self) -> None:
         self.send_error(403)
@@ -142,7 +142,7 @@ class Authority(NamedTuple):
         return context
 
     def token(self, scopes: list[str]) -> str:
-        """What lets anybody do all that is in some *scopes*, as Docker's registry takes it."""
+        """A token with these *scopes*, in the form that Docker's registry takes."""
         access = [
             dict(zip(("type", "name", "actions"), it.split(":"), strict=True)) for it in scopes
         ]

@@ -106,8 +106,7 @@ def test_an_up_that_was_killed_goes_on_after_a_cancel(installation: Installation
         os.killpg(process.pid, signal.SIGKILL)
     stack = lab.stack("killed", BESIDE)
     stack.cancel()
-    with lab.engine.given(PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true"):
-        lab.stack("killed", BESIDE).up()
+    lab.stack("killed", BESIDE, PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true").up()
     try:
         stack.preview("--expect-no-changes")
     finally:

@@ -235,12 +235,6 @@ def test_a_build_secret_reaches_the_step_that_mounts_it_and_nothing_else(builds:
 @pytest.fixture
 def private_registry(lab: lifecycle.Lab, tmp_path: Path) -> Iterator[Path]:
     """A registry for those who know its password; where it keeps its repositories."""
-    with private_registry_of(lab, tmp_path) as repositories:
-        yield repositories
-
-
-@contextmanager
-def private_registry_of(lab: lifecycle.Lab, tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "htpasswd").write_text(HTPASSWD)
     configuration = {
         "version": 0.1,

@@ -18,7 +18,7 @@ ACTIVE, TOTAL = "http.buildkit.downstream_rq_active", "http.buildkit.downstream_
 def drain(port: int, limit: int) -> tuple[subprocess.CompletedProcess[str], float]:
     """How the hook ends, and after how many seconds."""
     command = _script.command("bash", ("drain.sh", "drain_gateway.sh"), port, ACTIVE, TOTAL, limit)
-    # The process 1 of this machine is nobody's log.
+    # On this machine process 1 keeps no log of the hook.
     command[2] = command[2].replace("/proc/1/fd/2", "/dev/stderr")
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

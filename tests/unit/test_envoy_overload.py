@@ -1,12 +1,16 @@
 """A real Envoy keeps its memory within its container's limit, and goes on for everybody else."""
 
 import contextlib
+import re
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
-from pulumi_buildkit import Protocol, _envoy
+from pulumi_buildkit import Protocol, _envoy, _overload
 
 from tests.running_gateway import (
     SOLVE,
@@ -22,10 +26,28 @@ from tests.running_gateway import (
 MEMORY = 256 * 2**20
 INFO = "/moby.buildkit.v1.Control/Info"
 DEFINITION = bytes(15 * 2**20)
+ACTIONS = "envoy_overload_actions"
 
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    with running(tmp_path, Protocol.HTTP2, memory=MEMORY) as gateway:
+        yield gateway
+
+
+def peak(gateway: Gateway) -> int:
+    """The most memory that Envoy had, in bytes: VmHWM of proc_pid_status(5)."""
+    pattern = f"config-path {gateway.root}/"
+    envoy = subprocess.run(["pgrep", "--full", pattern], check=True, capture_output=True).stdout
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{int(envoy)}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+@pytest.fixture
+def gateway_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    """One that takes its heap for full when it is empty."""
+    monkeypatch.setattr(_overload, "_REFUSE_REQUESTS", 0.001)
     with running(tmp_path, Protocol.HTTP2, memory=MEMORY) as gateway:
         yield gateway
 
@@ -36,24 +58,50 @@ def resets(gateway: Gateway) -> int:
 
 
 def test_a_builder_that_fills_the_memory_loses_its_own_streams_and_nobody_else_s(
-    gateway: Gateway,
+    tmp_path: Path,
 ) -> None:
-    with client(gateway) as greedy, client(gateway) as other:
+    with (
+        running(tmp_path, Protocol.HTTP2, memory=2 * MEMORY) as gateway,
+        client(gateway) as greedy,
+        client(gateway) as other,
+    ):
         modest = solve(other)
-        held = [greedy.unary_unary(SOLVE).future(DEFINITION, timeout=60) for _ in range(40)]
+        held = [greedy.unary_unary(SOLVE).future(DEFINITION, timeout=60) for _ in range(60)]
         until(lambda: resets(gateway) > 0, what=lambda: "nothing is reset")
         with buildkitd(gateway):
             assert modest.result().endswith(b" 1")
-            errors = [error for call in held if (error := call.exception())]
-            # It goes on when there is room again.
-            assert solve(other).result()
-    assert errors
+            assert [error for call in held if (error := call.exception())]
+            # When there is room again.
+            until(lambda: not solve(other).exception(), what=lambda: "all is refused")
+        assert peak(gateway) < 2 * MEMORY
+        metrics = gateway.get("metrics", _envoy.METRICS_PATH).decode()
+        assert f"envoy_{ACTIONS}_reset_high_memory_stream_count" in metrics
     assert {line["client"] for line in gateway.log() if line.get("reason") == "overload"} == {
         "spiffe://buildkit/client/dev"
     }
-    assert b"envoy_overload_actions_reset_high_memory_stream_count" in gateway.get(
-        "metrics", _envoy.METRICS_PATH
+
+
+@pytest.mark.parametrize("rpc", [INFO, SOLVE])
+def test_a_client_that_is_refused_for_want_of_memory_is_told_so(
+    gateway_without_room: Gateway, rpc: str
+) -> None:
+    gateway = gateway_without_room
+    with client(gateway) as channel:
+        until(
+            lambda: "short of memory (gateway.resources.limits.memory)" in refusal(channel, rpc),
+            what=lambda: "it is let in",
+        )
+    until(
+        lambda: (rpc, "overload") in {(it.get("rpc"), it.get("reason")) for it in gateway.log()},
+        what=lambda: str(gateway.log()),
     )
+    metrics = gateway.get("metrics", _envoy.METRICS_PATH).decode().splitlines()
+    assert f"envoy_overload_{ACTIONS}_stop_accepting_requests_active{{}} 1" in metrics
+
+
+def refusal(channel: grpc.Channel, rpc: str) -> str:
+    error: Any = channel.unary_unary(rpc).future(b"", timeout=1).exception()
+    return error.details() if error else ""
 
 
 @pytest.mark.parametrize(("rpc", "fills"), [(INFO, False), (SOLVE, True)])

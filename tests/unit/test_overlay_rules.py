@@ -100,6 +100,12 @@ BROKEN: list[Row] = [
         spec(**of_container(securityContext={"privileged": True})),
         {},
     ),
+    (
+        "spec.containers.*.resources.limits.memory",
+        (Target.GATEWAY,),
+        spec(**of_container(resources={"limits": {"memory": "256Mi"}})),
+        {},
+    ),
     ("spec.initContainers.*", ONE, spec(initContainers=None), {}),
     ("spec.initContainers.*.command", ONE, spec(**of_sidecar(command=["sleep"])), {}),
     ("spec.initContainers.*.args", ONE, spec(**of_sidecar(args=[])), {}),
